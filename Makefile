@@ -1,0 +1,65 @@
+# Every verb a person types. Each sets up .venv on first use; `make help` lists them.
+PROFILE ?= laptop
+export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS MLFLOW_TRACKING_URI RAY_ADDRESS
+# Byte code is kept: Ray starts many Python processes, and each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+OPTIONS = --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CELL),--cell $(CELL))
+HARNESS = .venv/bin/harness
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tables plan report status ui sync test check format lock
+.DELETE_ON_ERROR:
+
+help: ## list what can be typed
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: PROFILE SEEDS CELL RAY_ADDRESS MLFLOW_TRACKING_URI HARNESS_DATA HARNESS_HOME HARNESS_WORKERS"
+
+.venv/ready: requirements.lock pyproject.toml cluster/setup.sh
+	@bash cluster/setup.sh
+
+setup: .venv/ready ## make .venv, with everything in it
+
+table%: .venv/ready ## run what table5b (or another) is missing at PROFILE, render and print it
+	@$(HARNESS) run $@ $(OPTIONS)
+
+tables: .venv/ready ## all tables
+	@$(HARNESS) run tables $(OPTIONS)
+
+plan-table%: .venv/ready ## the runs of one table, their state and cost; starts nothing
+	@$(HARNESS) plan table$* $(OPTIONS)
+
+plan: .venv/ready ## the runs of all tables
+	@$(HARNESS) plan tables $(OPTIONS)
+
+report-table%: .venv/ready ## render one table from what is finished
+	@$(HARNESS) report table$* $(OPTIONS)
+
+report: .venv/ready ## render all tables from what is finished
+	@$(HARNESS) report tables $(OPTIONS)
+
+status: .venv/ready ## how far every run is
+	@$(HARNESS) status tables $(OPTIONS)
+
+sync: .venv/ready ## send every record and spool to MLflow
+	@$(HARNESS) sync
+
+ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
+	@.venv/bin/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${HARNESS_HOME:-$(CURDIR)/.harness}/mlflow.db}"
+
+test: .venv/ready ## the tests
+	@.venv/bin/python -m pytest
+
+check: .venv/ready ## lint, types, import contracts
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: .venv/ready ## put the code into ruff's form
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+lock: .venv/ready ## write requirements.lock anew from pyproject.toml
+	@.venv/bin/uv pip compile pyproject.toml --extra data --extra cluster --extra tracking --extra dev --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --no-header \
+	  --output-file requirements.lock

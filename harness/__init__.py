@@ -1,0 +1,3 @@
+"""Regenerates the tables of the BYOL paper from tracked runs."""
+
+__version__ = "0.1.0"

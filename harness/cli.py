@@ -1,0 +1,75 @@
+"""The command line: parses and delegates. Exit codes: 0 done, 1 some run failed, 2 a command or file is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from harness import __version__
+from harness.config.errors import ConfigError
+
+_TABLES = "a table (table5b, 5b), the parts of one (table14), or `tables` for all"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="harness", description="Regenerates the tables of the BYOL paper from runs.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("table", help=_TABLES)
+    chosen.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop", help="scale (default: %(default)s)")
+    chosen.add_argument("--seeds", type=_positive, default=None, help="the first N of the declared seeds")
+    chosen.add_argument("--cell", default=None, help="this cell alone")
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="print JSON")
+
+    verbs.add_parser("run", parents=[chosen], help="run what is missing, then report")
+    verbs.add_parser("plan", parents=[chosen, as_json], help="what would run and its cost; starts nothing")
+    verbs.add_parser("report", parents=[chosen], help="render from what is finished")
+    verbs.add_parser("status", parents=[chosen, as_json], help="how far the runs are")
+    explain = verbs.add_parser(
+        "explain", parents=[as_json], help="the runs behind a cell, as in `explain table5b:byol`"
+    )
+    explain.add_argument("cell", metavar="TABLE:CELL")
+    explain.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop")
+    prepare = verbs.add_parser("prepare", help="write a dataset's .beton files")
+    prepare.add_argument("dataset")
+    verbs.add_parser("sync", help="send every record and spool to MLflow")
+    train = verbs.add_parser("train", help="run one resolved spec here, with torch alone")
+    train.add_argument("spec", type=Path, metavar="SPEC.json")
+    train.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: %(default)s)")
+    train.add_argument("--threads", type=_positive, default=1, help="CPU threads (default: %(default)s)")
+    home = Path(os.environ.get("HARNESS_HOME") or ".harness")
+    train.add_argument("--home", type=Path, default=home, help="where runs/ is (default: %(default)s)")
+    data = os.environ.get("HARNESS_DATA")
+    train.add_argument("--data", type=Path, default=Path(data) if data else None, help="default: data/ in --home")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; errors a person can mend are one line on stderr."""
+    parsed = _parser().parse_args(arguments)
+    options = {name: value for name, value in vars(parsed).items() if name != "verb"}
+    try:
+        if parsed.verb == "train":  # must start where PyYAML, Ray and MLflow are not installed
+            from harness.launch.standalone import train  # noqa: PLC0415
+
+            return train(**options)
+        from harness import commands  # noqa: PLC0415
+
+        return commands.VERBS[parsed.verb](**options)
+    except ConfigError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("harness: stopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
+        return 130

@@ -1,0 +1,128 @@
+"""The declarations as they stand in experiments/ and tables/: tables of cells, profiles, layouts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from harness.config.document import Document, read_yaml, shown
+from harness.config.errors import ConfigError
+from harness.config.structure import StructureError, structure, unknown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation."""
+
+    id: str
+    set: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """experiments/tables/table<ID>.yaml: which runs a table of the paper asks for."""
+
+    table: str
+    question: str
+    recipe: str
+    seeds: tuple[int, ...]
+    evaluate: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldMap:
+    """How a profile carries one field over from the paper's scale. Exactly one of the first four is set.
+
+    value: the same at every cell.
+    table: by look-up; a value without an entry is an error.
+    relative: this, times the cell's value over the recipe's own.
+    factor: times the cell's value, rounded and at least `floor` where that is set.
+    complement: 1 - x is multiplied by this (for tau).
+    """
+
+    value: Any = None
+    table: dict[Any, Any] | None = None
+    relative: float | None = None
+    factor: float | None = None
+    floor: int | None = None
+    complement: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a profile's costs are reckoned on: one device, and the speed it sustains in training."""
+
+    device: str
+    sustained_tflops: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileFile:
+    """experiments/profiles/<name>.yaml: the scale at which recipes are run."""
+
+    profile: str
+    description: str
+    machine: Machine
+    pretrain: dict[str, FieldMap] = field(default_factory=dict)
+    linear: dict[str, FieldMap] = field(default_factory=dict)
+    untrained: bool = False  # evaluate the untrained encoder too, for each table's footer
+
+
+def project_root() -> Path:
+    """The checkout that holds experiments/ and tables/: HARNESS_ROOT, or found from the working directory upward."""
+    named = os.environ.get("HARNESS_ROOT")
+    if named:
+        root = Path(named).resolve()
+        if not (root / "experiments" / "recipes").is_dir():
+            raise ConfigError(f"HARNESS_ROOT={named} holds no experiments/recipes; point it at a checkout")
+        return root
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "experiments" / "recipes").is_dir():
+            return folder
+    raise ConfigError("no experiments/ folder here or above; run in a checkout or set HARNESS_ROOT to one")
+
+
+def read_as(cls: type[T], document: Document) -> T:
+    """The whole document as a dataclass, errors with file and line."""
+    try:
+        return structure(cls, document.data)
+    except StructureError as error:
+        raise document.error(error.key, error.problem) from None
+
+
+def named_file(kind: Literal["recipes", "evaluations", "profiles", "tables", "views"], name: str) -> Document:
+    """experiments/<kind>/<name>.yaml; a name that does not exist is an error that lists those that do."""
+    folder = project_root() / "experiments" / kind
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob("*.yaml"))
+        raise ConfigError(f"{shown(folder)}: {unknown(name, known, kind.removesuffix('s'))}")
+    return read_yaml(path)
+
+
+def table_ids() -> list[str]:
+    """The ids of all declared tables, `5b` for table5b.yaml."""
+    folder = project_root() / "experiments" / "tables"
+    return sorted(path.stem.removeprefix("table") for path in folder.glob("table*.yaml"))
+
+
+def read_table(table: str) -> tuple[TableFile, Document]:
+    document = named_file("tables", f"table{table}")
+    parsed = read_as(TableFile, document)
+    if parsed.table != table:
+        raise document.error("table", f"says '{parsed.table}' in the file of table {table}")
+    return parsed, document
+
+
+def read_profile(name: str) -> tuple[ProfileFile, Document]:
+    document = named_file("profiles", name)
+    return read_as(ProfileFile, document), document

@@ -1,0 +1,161 @@
+"""The paper's linear evaluation: a linear layer on frozen features for each learning rate, trained in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.config.datasets import DATASETS
+from harness.config.schema import Linear
+from harness.data import augment
+from harness.data.draws import Draws, centre, crop_flip, draw
+from harness.data.loader import Loader
+from harness.data.prepare import Dataset
+from harness.data.stream import Stream
+from harness.evaluation import metrics
+from harness.evaluation.sealed import Seal, Selection
+from harness.models.resnet import ResNet
+from harness.optim.schedules import cosine, peak_learning_rate, total_updates
+from harness.training.loop import Diverged
+from harness.training.ranks import Ranks
+
+CHUNK_IMAGES = 1 << 16
+SCORE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluation found: results by metric name, and the record of the choice behind them."""
+
+    results: dict[str, float]
+    selection: dict[str, object]
+
+
+class LinearEvaluation:
+    """All heads see the same features of the same views; each has its own learning rate and nothing else of its own."""
+
+    name = "linear"
+
+    def __init__(
+        self,
+        spec: Linear,
+        encoder: ResNet,
+        dataset: Dataset,
+        device: torch.device,
+        ranks: Ranks,
+        threads: int,
+    ) -> None:
+        self.spec, self.device, self.ranks = spec, device, ranks
+        self._dataset, self._threads = dataset, threads
+        self._indices = dataset.indices(spec.data.train)
+        self._stream = Stream(len(self._indices), spec.seed)
+        self._view = crop_flip(spec.data.crop_area, spec.data.flip)
+        self.total = total_updates(spec.epochs, len(self._indices), spec.batch)
+        self.encoder = encoder.to(device).eval().requires_grad_(False)
+        torch.manual_seed(spec.seed)
+        first = nn.Linear(encoder.features, dataset.classes)
+        self.heads = [nn.Linear(encoder.features, dataset.classes).to(device) for _ in spec.learning_rates]
+        for head in self.heads:  # the heads differ by their learning rate alone
+            head.load_state_dict(first.state_dict())
+        groups = [{"params": list(head.parameters()), "lr": 0.0} for head in self.heads]
+        self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, nesterov=True)
+        self._loader = Loader(dataset.beton(spec.data.train), ranks.plan.microbatch, threads)
+        self._loss = torch.zeros(())
+
+    def feed(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        plan = self.ranks.plan
+        chunk = max(1, CHUNK_IMAGES // plan.microbatch)
+        for start in range(first, self.total, chunk):
+            stop = min(start + chunk, self.total)
+            epochs, offsets = self._stream.locate(plan.positions(start, stop))
+            batches = self._loader.batches(self._indices[offsets])
+            for batch, epoch in zip(batches, np.split(epochs, stop - start), strict=True):
+                draws = draw(
+                    self._view,
+                    seed=self.spec.seed,
+                    epoch=epoch,
+                    index=batch.index.numpy(),
+                    view_number=0,
+                    height=batch.pixels.shape[1],
+                    width=batch.pixels.shape[2],
+                )
+                yield self._features(batch.pixels, draws), batch.label.to(self.device)
+
+    def _features(self, pixels: Tensor, draws: Draws) -> Tensor:
+        facts = DATASETS[self.spec.data.dataset]
+        with torch.no_grad():
+            view = augment.views(pixels.to(self.device), draws, self.spec.data.image_size, facts.mean, facts.std)
+            features: Tensor = self.encoder(view)
+        return features
+
+    def _logits(self, features: Tensor) -> Tensor:
+        """(heads, B, classes) in one matrix product."""
+        weight = torch.cat([head.weight for head in self.heads])
+        bias = torch.cat([head.bias for head in self.heads])
+        return F.linear(features, weight, bias).view(len(features), len(self.heads), -1).transpose(0, 1)
+
+    def update(self, step: int, batch: tuple[Tensor, Tensor]) -> None:
+        features, labels = batch
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self._logits(features)
+        # The sum over heads of each head's mean: no head's gradient depends on another.
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(self.heads)), reduction="sum") / len(labels)
+        loss.backward()
+        self.ranks.average_gradients(parameter for head in self.heads for parameter in head.parameters())
+        for group, base in zip(self.optimizer.param_groups, self.spec.learning_rates, strict=True):
+            group["lr"] = cosine(step, self.total, peak_learning_rate(base, self.spec.batch))
+        self.optimizer.step()
+        self._loss = loss.detach() / len(self.heads)
+
+    def diagnose(self) -> dict[str, float]:
+        loss = float(self.ranks.average(self._loss))
+        if all(not bool(torch.isfinite(head.weight).all()) for head in self.heads):
+            raise Diverged(-1, {"loss": loss})
+        return {"loss": loss} if np.isfinite(loss) else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"heads": [head.state_dict() for head in self.heads], "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for head, saved in zip(self.heads, state["heads"], strict=True):
+            head.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def score(self, seal: Seal) -> Scores:
+        """Choose on the held-out split, write the choice down, then open the test split for it once."""
+        held_out = self._accuracies(self.spec.data.select)
+        selection = Selection(
+            metric=f"{self.spec.evaluation}.{self.spec.data.select}.top1",
+            candidates=tuple(f"learning_rate={rate}" for rate in self.spec.learning_rates),
+            scores=tuple(top1 for top1, _ in held_out),
+        )
+        record = seal.record(selection)
+        top1, top5 = seal.open(selection, lambda: self._accuracies(self.spec.data.test)[selection.chosen])
+        name = self.spec.evaluation
+        return Scores({f"{name}.top1": top1, f"{name}.top5": top5}, record)
+
+    def _accuracies(self, split: str) -> list[tuple[float, float]]:
+        """Top-1 and top-5 of every head over a split, each rank counting its own share."""
+        indices = self._dataset.indices(split)
+        plan = self.ranks.plan
+        loader = Loader(self._dataset.beton(split), SCORE_BATCH, self._threads)
+        counts = torch.zeros(len(self.heads), len(metrics.TOP), dtype=torch.int64, device=self.device)
+        try:
+            for batch in loader.batches(indices[plan.rank :: plan.world]):
+                draws = centre(len(batch.index), batch.pixels.shape[1], batch.pixels.shape[2])
+                with torch.no_grad():
+                    logits = self._logits(self._features(batch.pixels, draws))
+                counts += metrics.correct(logits, batch.label.to(self.device))
+        finally:
+            loader.close()
+        shares = [metrics.percent(row, len(indices)) for row in self.ranks.total(counts)]
+        return [(top1, top5) for top1, top5 in shares]
+
+    def close(self) -> None:
+        self._loader.close()

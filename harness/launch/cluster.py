@@ -1,0 +1,67 @@
+"""Reaching Ray: a cluster at an address, or a local one made for this sweep."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Read by Ray at import: no usage reports, none of its tables on the screen, results as they come.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  # after the environment it reads
+
+from harness.config.errors import ConfigError  # noqa: E402
+
+CONNECT_SECONDS = 5.0
+OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size passes through Ray: runs read and write files
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[dict[str, float]]:
+    """A Ray to work with; yields its resources. A local one ends with the block."""
+    if address is None or address == "local":
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    else:
+        _check_reachable(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray waits long for an address nobody answers at; this asks first."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"RAY_ADDRESS={address}: must be host:port, ray://host:port, auto or local")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a local one"
+        ) from None

@@ -1,0 +1,84 @@
+"""What a run tells the world while it goes: its spool, and a progress file for whoever watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.tracking.spool import Spool
+from harness.training.loop import Progress
+
+EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The progress file of a run."""
+
+    done: int
+    total: int
+    updates_per_s: float
+    spent_s: float
+    time_unix_s: float
+
+
+class Observer:
+    """Receives a task's reports and progress, in the run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._spool = Spool(folder / "spool.jsonl")
+        self._path = folder / "progress.json"
+        before = read_progress(folder)
+        self._spent_before = before.spent_s if before else 0.0
+        self._written = 0.0
+        self._first: float | None = None
+        self._began = time.monotonic()
+        self.last: Progress | None = None
+
+    def resumed(self, step: int) -> None:
+        self._spool.drop_after(step)
+
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        self._spool.append(step, metrics)
+
+    def progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        self.last = progress
+        if self._first is None:
+            self._first = now
+        if now - self._written < EVERY_SECONDS and progress.done != progress.total:
+            return
+        self._written = now
+        rate = (progress.done - progress.resumed_at) / max(progress.seconds, 1e-9)
+        seen = {
+            "done": progress.done,
+            "total": progress.total,
+            "updates_per_s": rate,
+            "spent_s": self.spent_s,
+            "time_unix_s": time.time(),
+        }
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(seen))
+        temporary.replace(self._path)
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds this run has cost, those before an interruption included."""
+        return self._spent_before + time.monotonic() - self._began
+
+    @property
+    def first_update_s(self) -> float:
+        """From the start to the end of the first update: reading, compiling, first kernels."""
+        return (self._first or time.monotonic()) - self._began
+
+
+def read_progress(folder: Path) -> Seen | None:
+    """The last progress of a run; None where there is none, or none that can be read."""
+    try:
+        raw = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+        return Seen(**raw)
+    except (OSError, json.JSONDecodeError, TypeError):
+        return None

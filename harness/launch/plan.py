@@ -1,0 +1,106 @@
+"""What a set of tables needs: every distinct run, whether it is done, and what the missing ones cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.config.expand import Expansion
+from harness.config.schema import Linear, Pretrain, Spec, Subject
+from harness.launch.cost import Cost, Scale, cost
+from harness.tracking.record import FINISHED, Runs
+
+Status = Literal["done", "diverged", "failed", "interrupted", "missing"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of the plan. `cells` are the table:cell names that want it."""
+
+    key: str
+    spec: Spec
+    status: Status
+    cells: tuple[str, ...]
+    seed: int
+    cost: Cost
+
+    @property
+    def kind(self) -> str:
+        return self.spec.kind
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every run that the tables need, subjects before evaluations, and the untrained encoders they evaluate."""
+
+    profile: str
+    runs: tuple[Planned, ...]
+    subjects: dict[str, Subject]
+    wanted: int  # runs before sharing
+
+    @property
+    def missing(self) -> tuple[Planned, ...]:
+        return tuple(run for run in self.runs if not run.finished)
+
+    def of_kind(self, kind: str) -> tuple[Planned, ...]:
+        return tuple(run for run in self.runs if run.kind == kind)
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """The tags that let a person find a run in MLflow: `table.5b` = `byol`."""
+        labels: dict[str, dict[str, str]] = {}
+        for run in self.runs:
+            for name in run.cells:
+                table, cell = name.split(":")
+                tag = f"table.{table.removeprefix('table')}"
+                known = labels.setdefault(run.key, {"harness.profile": self.profile, "harness.cell": name})
+                known[tag] = f"{known[tag]},{cell}" if tag in known else cell
+        return labels
+
+
+def make_plan(expansions: Sequence[Expansion], runs: Runs, scale: Scale) -> Plan:
+    """Merge the runs of several tables and look up what is known of each."""
+    specs: dict[str, Spec] = {}
+    subjects: dict[str, Subject] = {}
+    cells: dict[str, list[str]] = {}
+    wanted = 0
+    for expansion in expansions:
+        specs.update(expansion.runs())
+        subjects.update(expansion.subjects())
+        for member in expansion.members:
+            for key in (member.subject_key, member.evaluation_key):
+                names = cells.setdefault(key, [])
+                name = f"table{member.table}:{member.cell}"
+                names += [] if name in names else [name]
+                wanted += key in specs
+    seeds = {m.evaluation_key: m.seed for e in expansions for m in e.members}
+    seeds |= {m.subject_key: m.seed for e in expansions for m in e.members}
+    ordered = sorted(specs.items(), key=lambda item: isinstance(item[1], Linear))
+    planned = tuple(
+        Planned(key, spec, status(runs, key), tuple(cells[key]), seeds[key], cost(spec, subjects, scale))
+        for key, spec in ordered
+    )
+    return Plan(expansions[0].profile, planned, subjects, wanted)
+
+
+def status(runs: Runs, key: str) -> Status:
+    """What the record says; a run that began and did not end is `interrupted` and goes on from its checkpoint."""
+    record = runs.read(key)
+    if record is None or record.state == "retired":
+        return "missing"
+    if record.state == "running":
+        return "interrupted"
+    return record.state
+
+
+def subject_of(spec: Spec) -> str | None:
+    """The key a run waits for; None where it waits for nothing."""
+    return spec.subject if isinstance(spec, Linear) else None
+
+
+def is_trained(subject: Subject) -> bool:
+    return isinstance(subject, Pretrain)

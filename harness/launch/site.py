@@ -1,0 +1,65 @@
+"""Where this machine keeps things, from the environment alone. Nothing here bears a run's identity."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config.errors import ConfigError
+from harness.config.files import project_root
+from harness.tracking.record import Runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining."""
+
+    home: Path
+    data: Path
+    tracking_uri: str
+    ray_address: str | None = None
+    workers: int = 1
+    threads: int = 1
+
+    @property
+    def runs(self) -> Runs:
+        return Runs(self.home / "runs")
+
+
+def site() -> Site:
+    """From HARNESS_HOME, _DATA, _WORKERS and _THREADS, MLFLOW_TRACKING_URI and RAY_ADDRESS, with defaults."""
+    home = Path(os.environ.get("HARNESS_HOME") or project_root() / ".harness").resolve()
+    return Site(
+        home=home,
+        data=Path(os.environ.get("HARNESS_DATA") or home / "data").resolve(),
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        ray_address=os.environ.get("RAY_ADDRESS") or None,
+        workers=_whole("HARNESS_WORKERS"),
+        threads=_whole("HARNESS_THREADS"),
+    )
+
+
+def _whole(name: str) -> int:
+    text = os.environ.get(name, "1")
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"{name}={text}: must be a whole number of at least 1")
+    return int(text)
+
+
+def commit() -> str:
+    """The commit of the checkout, marked where files differ from it; `unknown` outside a checkout."""
+    try:
+        root = project_root()
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (subprocess.CalledProcessError, FileNotFoundError, ConfigError):
+        return "unknown"
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -1,0 +1,41 @@
+"""`harness train SPEC.json`: one resolved spec, here and now, with torch alone.
+
+Imports neither Ray, MLflow, FFCV nor PyYAML; `harness sync` on a machine that has them sends the results later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from harness.config.errors import ConfigError
+from harness.config.structure import StructureError
+from harness.data.errors import DataError
+from harness.launch.task import Place, execute, spec_from, write_spec
+from harness.tracking.record import Runs
+
+
+def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) -> int:
+    """Bring the run of `spec` to its end and print what it found."""
+    try:
+        parsed = spec_from(json.loads(spec.read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError, StructureError) as error:
+        raise ConfigError(f"{spec}: {error}") from None
+    runs = Runs(home.resolve() / "runs")
+    key = write_spec(runs, parsed)
+    place = Place(
+        runs=str(runs.path),
+        data=str((data or home / "data").resolve()),
+        commit=os.environ.get("HARNESS_COMMIT", "unknown"),
+        threads=threads,
+        device=device,
+    )
+    try:
+        record = execute(key, place)
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    print(f"{record.state}: {runs.folder(key)}")
+    for name, value in {**record.results, **record.flags}.items():
+        print(f"  {name}: {value:g}")
+    return 0 if record.state == "done" else 1

@@ -1,0 +1,85 @@
+"""Runs what a plan misses: one Tune trial a run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from harness.config.errors import ConfigError
+from harness.launch.board import Board
+from harness.launch.cluster import connected
+from harness.launch.plan import Plan, Planned
+from harness.launch.site import Site, commit
+
+RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep left undone, and where its time went."""
+
+    failed: tuple[Planned, ...]
+    skipped: tuple[Planned, ...]
+    start_s: float
+    sweep_s: float
+
+
+def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
+    """Bring every missing run of the plan to its end. What was earned stays, whatever happens to this process."""
+    started = time.monotonic()
+    with connected(site.ray_address) as resources:
+        # Ray is imported by now: these modules bring the rest of it.
+        from ray import tune  # noqa: PLC0415
+
+        from harness.launch.frontier import Frontier  # noqa: PLC0415
+        from harness.launch.task import Place, write_spec  # noqa: PLC0415
+        from harness.launch.worker import Workers, trial  # noqa: PLC0415
+
+        workers = Workers(number=site.workers, gpu=resources.get("GPU", 0) > 0)
+        concurrent = _concurrent(resources, workers.number, site.threads, workers.gpu)
+        for spec in (*plan.subjects.values(), *(run.spec for run in plan.runs)):
+            write_spec(site.runs, spec)
+        place = Place(runs=str(site.runs.path), data=str(site.data), commit=commit(), threads=site.threads)
+        frontier = Frontier(plan.missing, _finished(plan))
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="sweep-") as scratch, Board(plan, site.runs, say):
+            tune.Tuner(
+                tune.with_resources(
+                    partial(trial, place=place, workers=workers),
+                    {"cpu": site.threads if workers.in_trial else 0.01},
+                ),
+                tune_config=tune.TuneConfig(
+                    search_alg=frontier,
+                    num_samples=len(plan.missing),
+                    max_concurrent_trials=concurrent,
+                    reuse_actors=workers.in_trial,
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep",
+                    storage_path=scratch,  # the records are the state: nothing of Tune's needs to last
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                ),
+            ).fit()
+        ended = time.monotonic()
+    return Outcome(tuple(frontier.failed), tuple(frontier.skipped), begun - started, ended - begun)
+
+
+def _finished(plan: Plan) -> set[str]:
+    """Subjects that evaluations need not wait for: done, or untrained."""
+    done = {run.key for run in plan.runs if run.status == "done"}
+    return done | {key for key, subject in plan.subjects.items() if subject.kind == "random"}
+
+
+def _concurrent(resources: dict[str, float], number: int, threads: int, gpu: bool) -> int:
+    """How many runs fit at once; a request that never fits is said now, not waited for."""
+    need = {"CPU": float(number * threads)} | ({"GPU": float(number)} if gpu else {})
+    fits = min(int(resources.get(name, 0.0) // amount) for name, amount in need.items())
+    if fits < 1:
+        asked = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
+        has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in need)
+        raise ConfigError(f"a run asks for {asked} but Ray has {has}; lower HARNESS_WORKERS or HARNESS_THREADS")
+    return fits

@@ -1,0 +1,164 @@
+"""Brings one run to its end, here, in this process: the body of every trial and of `harness train`.
+
+Imports torch but neither Ray nor MLflow, so that a bare GPU machine can run it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from harness.config.identity import plain, run_key
+from harness.config.schema import Linear, Pretrain, RandomEncoder, Spec
+from harness.config.structure import structure
+from harness.data.prepare import open_dataset
+from harness.evaluation.linear import LinearEvaluation
+from harness.evaluation.sealed import Seal
+from harness.launch.observer import Observer
+from harness.models.resnet import ResNet
+from harness.tracking.record import Record, Runs, write_json
+from harness.training import loop
+from harness.training.checkpoint import Checkpoints
+from harness.training.pretraining import Pretraining
+from harness.training.ranks import Ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and how a task runs; travels to workers as plain values."""
+
+    runs: str
+    data: str
+    commit: str
+    threads: int = 1
+    device: str = "cpu"
+    checkpoint_seconds: float = 60.0
+
+
+def write_spec(runs: Runs, spec: Spec) -> str:
+    """Put a spec where its worker looks for it; returns its key."""
+    key = run_key(spec)
+    path = runs.folder(key) / "spec.json"
+    if not path.exists():
+        write_json(path, plain(spec))
+    return key
+
+
+def read_spec(runs: Runs, key: str) -> Spec:
+    return spec_from(json.loads((runs.folder(key) / "spec.json").read_text(encoding="utf-8")))
+
+
+def spec_from(raw: object) -> Spec:
+    """A spec from its plain form."""
+    spec: Spec = structure(Pretrain | RandomEncoder | Linear, raw)  # type: ignore[arg-type]  # a union of types
+    return spec
+
+
+def execute(key: str, place: Place) -> Record:
+    """Run the spec of `key` to its end, from its last checkpoint where there is one, and write its record."""
+    torch.set_num_threads(place.threads)
+    runs = Runs(Path(place.runs))
+    spec = read_spec(runs, key)
+    folder = runs.folder(key)
+    ranks = _ranks(spec)
+    writes = ranks.plan.rank == 0
+    observer = Observer(folder)
+    record = Record(
+        key=key,
+        kind=spec.kind,
+        state="running",
+        spec=plain(spec),
+        commit=place.commit,
+        environment=_environment(place, ranks),
+        started_unix_s=time.time(),
+    )
+    if writes:
+        runs.write(record)
+    try:
+        record = _carry_out(spec, record, place, ranks, observer)
+    except loop.Diverged as end:
+        diagnostics = {f"{spec.kind}.{name}": value for name, value in end.diagnostics.items()}
+        record = replace(record, state="diverged", error=str(end), results=_finite(diagnostics))
+    except Exception as error:
+        if writes:
+            runs.write(record.ended("failed", time.time(), error=f"{type(error).__name__}: {error}"))
+        raise
+    cost = {"wall_s": observer.spent_s, "worker_s": observer.spent_s * ranks.plan.world} | record.cost
+    record = record.ended(record.state, time.time(), cost=cost)
+    if writes:
+        runs.write(record)
+    return record
+
+
+def _ranks(spec: Spec) -> Ranks:
+    if isinstance(spec, Pretrain):
+        return Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
+    assert isinstance(spec, Linear), "a random encoder is no run"
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return Ranks.join(spec.batch, spec.batch // world)
+
+
+def _carry_out(spec: Spec, record: Record, place: Place, ranks: Ranks, observer: Observer) -> Record:
+    runs, device = Runs(Path(place.runs)), torch.device(place.device)
+    folder = runs.folder(record.key)
+    dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
+    task: Pretraining | LinearEvaluation
+    if isinstance(spec, Pretrain):
+        task = Pretraining(spec, dataset, device, ranks, place.threads)
+    else:
+        assert isinstance(spec, Linear)
+        task = LinearEvaluation(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)
+    try:
+        loop.run(
+            task,
+            checkpoints=Checkpoints(folder / "checkpoints"),
+            device=device,
+            observer=observer,
+            cadence=loop.Cadence(checkpoint_seconds=place.checkpoint_seconds),
+            writes=ranks.plan.rank == 0,
+        )
+        cost = {"first_update_s": observer.first_update_s, "updates": float(task.total)}
+        if isinstance(task, Pretraining):
+            if ranks.plan.rank == 0:
+                task.save_encoder(folder / "encoder.safetensors")
+            return replace(record, state="done", results=task.results(), flags=task.flags(), cost=cost)
+        scores = task.score(Seal(folder))
+        return replace(record, state="done", results=scores.results, selection=dict(scores.selection), cost=cost)
+    finally:
+        task.close()
+
+
+def _subject(runs: Runs, key: str) -> ResNet:
+    """The encoder that an evaluation measures."""
+    spec = read_spec(runs, key)
+    if isinstance(spec, RandomEncoder):
+        torch.manual_seed(spec.seed)
+        return ResNet(spec.encoder, spec.width)
+    assert isinstance(spec, Pretrain), "an evaluation is no subject"
+    encoder = ResNet(spec.model.encoder, spec.model.width)
+    encoder.load_state_dict(load_file(runs.folder(key) / "encoder.safetensors"))
+    return encoder
+
+
+def _environment(place: Place, ranks: Ranks) -> dict[str, object]:
+    """What may move a number in its last digits."""
+    device = torch.device(place.device)
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": place.threads,
+        "world": ranks.plan.world,
+    }
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}

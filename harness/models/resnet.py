@@ -1,0 +1,133 @@
+"""The residual encoders: ResNet version 1 (post-activation), of several depths and widths.
+
+Parameters carry torchvision's names, so state dicts map one to one (but for `num_batches_tracked` and `fc`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.models.initial import initialise
+from harness.models.norm import BatchNorm
+
+
+class Basic(nn.Module):
+    """relu(x + bn(conv3x3(relu(bn(conv3x3(x)))))), the shortcut projected where the shape changes."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = convolution(inputs, channels, 3, stride)
+        self.bn1 = BatchNorm(channels)
+        self.conv2 = convolution(channels, channels, 3)
+        self.bn2 = BatchNorm(channels)
+        self.downsample = shortcut(inputs, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual first, then the shortcut."""
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + self.downsample(x), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions to 4 * `channels`. The stride is on the 3x3, as in haiku's BlockV1."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        outputs = channels * self.expansion
+        self.conv1 = convolution(inputs, channels, 1)
+        self.bn1 = BatchNorm(channels)
+        self.conv2 = convolution(channels, channels, 3, stride)
+        self.bn2 = BatchNorm(channels)
+        self.conv3 = convolution(channels, outputs, 1)
+        # gamma starts at 1, as in the paper's runs; the release starts it at 0, which its README says differs
+        self.bn3 = BatchNorm(outputs)
+        self.downsample = shortcut(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual first, then the shortcut."""
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + self.downsample(x), inplace=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """What tells one encoder from another. `channels` is the first stage's; each further stage doubles it.
+
+    stem: `imagenet` is a 7x7 convolution and a 3x3 max-pool, both of stride 2; `small` one 3x3 convolution of
+    stride 2, for images of 16 to 32 pixels.
+    """
+
+    block: type[Basic] | type[Bottleneck]
+    depths: tuple[int, ...]
+    channels: int
+    stem: Literal["imagenet", "small"]
+
+
+ENCODERS: dict[str, Encoder] = {
+    "resnet_tiny": Encoder(block=Basic, depths=(1, 1, 1), channels=16, stem="small"),
+    "resnet18": Encoder(block=Basic, depths=(2, 2, 2, 2), channels=64, stem="imagenet"),
+    "resnet50": Encoder(block=Bottleneck, depths=(3, 4, 6, 3), channels=64, stem="imagenet"),
+}
+
+
+class ResNet(nn.Module):
+    """Images (B, 3, H, W) to representations (B, features). `width` multiplies every layer's channels."""
+
+    def __init__(self, encoder: str, width: int = 1) -> None:
+        super().__init__()
+        if encoder not in ENCODERS:
+            raise ValueError(f"no encoder named {encoder!r}: choose one of {', '.join(ENCODERS)}")
+        plan = ENCODERS[encoder]
+        base = plan.channels * width
+        self.conv1 = convolution(3, base, 7 if plan.stem == "imagenet" else 3, 2)
+        self.bn1 = BatchNorm(base)
+        self.pool = nn.MaxPool2d(3, 2, 1) if plan.stem == "imagenet" else nn.Identity()
+        self.stages = [f"layer{i}" for i in range(1, len(plan.depths) + 1)]
+        inputs = base
+        for i, (name, depth) in enumerate(zip(self.stages, plan.depths, strict=True)):
+            channels = base * 2**i
+            blocks: list[nn.Module] = []
+            for j in range(depth):
+                blocks.append(plan.block(inputs, channels, stride=2 if i > 0 and j == 0 else 1))
+                inputs = channels * plan.block.expansion
+            self.add_module(name, nn.Sequential(*blocks))
+        self.features = inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output of the final average pooling: the paper's representation y."""
+        x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        return x.mean((2, 3))
+
+
+def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias, padded by size // 2 on each side."""
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
+    initialise(layer)
+    return layer
+
+
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """The identity, or a strided 1x1 convolution and batch norm where the shape changes."""
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(convolution(inputs, outputs, 1, stride), BatchNorm(outputs))
+
+
+def parameter_count(encoder: str, width: int = 1) -> int:
+    """How many parameters an encoder has, without allocating one."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in ResNet(encoder, width).parameters())

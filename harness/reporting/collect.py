@@ -1,0 +1,55 @@
+"""From cells to what is known of their runs: the one place where reports meet the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.config.expand import Expansion, Member
+from harness.tracking.store import Store, Stored
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed of a cell: its runs as stored, None where the store has none."""
+
+    seed: int
+    subject_key: str
+    evaluation_key: str
+    subject: Stored | None
+    evaluation: Stored | None
+
+    @property
+    def state(self) -> str:
+        """done, diverged, failed or pending."""
+        for stored in (self.evaluation, self.subject):
+            if stored is not None and stored.state in ("failed", "diverged"):
+                return stored.state
+        return "done" if self.evaluation is not None and self.evaluation.state == "done" else "pending"
+
+    def value(self, metric: str) -> float | None:
+        return self.evaluation.results.get(metric) if self.state == "done" and self.evaluation else None
+
+    @property
+    def collapsed(self) -> bool:
+        return bool(self.subject is not None and self.subject.flags.get("collapsed"))
+
+
+def collect(expansion: Expansion, store: Store) -> dict[str, list[SeedResult]]:
+    """The results of every cell, in the order of the seeds."""
+    keys = {key for member in expansion.members for key in (member.subject_key, member.evaluation_key)}
+    stored = store.find(sorted(keys))
+    cells: dict[str, list[SeedResult]] = {cell: [] for cell in expansion.cells}
+    for member in expansion.members:
+        cells[member.cell].append(_result(member, stored))
+    return cells
+
+
+def _result(member: Member, stored: Mapping[str, Stored]) -> SeedResult:
+    return SeedResult(
+        member.seed,
+        member.subject_key,
+        member.evaluation_key,
+        stored.get(member.subject_key),
+        stored.get(member.evaluation_key),
+    )

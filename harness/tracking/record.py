@@ -1,0 +1,84 @@
+"""The record of a run: runs/<key>/record.json, what is true of it. Written by fsync and rename."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.config.structure import StructureError, structure
+
+State = Literal["running", "done", "failed", "diverged", "retired"]
+FINISHED: tuple[State, ...] = ("done", "diverged")
+
+
+class RecordError(RuntimeError):
+    """A record that cannot be read as one: the file, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything known of one run. `results` by metric name, accuracies in percent; `cost` in seconds and images."""
+
+    key: str
+    kind: str
+    state: State
+    spec: dict[str, Any]
+    commit: str
+    environment: dict[str, Any]
+    started_unix_s: float
+    ended_unix_s: float | None = None
+    results: dict[str, float] = field(default_factory=dict)
+    flags: dict[str, bool] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def ended(self, state: State, ended_unix_s: float, **changes: Any) -> Record:
+        return replace(self, state=state, ended_unix_s=ended_unix_s, **changes)
+
+
+class Runs:
+    """The folder of all runs, one sub-folder a key, on storage that every node shares."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+
+    def folder(self, key: str) -> Path:
+        return self.path / key
+
+    def read(self, key: str) -> Record | None:
+        """The record of a key; None where the run was never started."""
+        path = self.folder(key) / "record.json"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            record = structure(Record, json.loads(text))
+        except (json.JSONDecodeError, StructureError) as error:
+            raise RecordError(f"{path} is no record ({error}); delete its folder to run it again") from None
+        if record.key != key:
+            raise RecordError(f"{path} is the record of {record.key}; delete its folder to run {key} again")
+        return record
+
+    def write(self, record: Record) -> None:
+        write_json(self.folder(record.key) / "record.json", asdict(record))
+
+    def keys(self) -> list[str]:
+        if not self.path.is_dir():
+            return []
+        return sorted(path.parent.name for path in self.path.glob("*/record.json"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all, and on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,72 @@
+"""Brings the store up to date with records and spools. Doing it twice changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from harness.tracking.record import Runs
+from harness.tracking.spool import Spool
+from harness.tracking.store import Store, StoreError
+
+
+def _stamp(runs: Runs, key: str) -> str:
+    """What the store must have been told: the record's write time and the spool's length."""
+    record = (runs.folder(key) / "record.json").stat()
+    spool = runs.folder(key) / "spool.jsonl"
+    return f"{record.st_mtime_ns}:{spool.stat().st_size if spool.exists() else 0}"
+
+
+def sync(
+    runs: Runs, store: Store, keys: Iterable[str], labels: Mapping[str, Mapping[str, str]] | None = None
+) -> list[str]:
+    """Put every run of `keys` whose record or spool the store has not seen; return their keys."""
+    known = [key for key in keys if (runs.folder(key) / "record.json").exists()]
+    stored = store.find(known)
+    changed = []
+    for key in known:
+        own = (labels or {}).get(key, {})
+        stamp = "|".join([_stamp(runs, key), *(f"{name}={value}" for name, value in sorted(own.items()))])
+        if key in stored and stored[key].stamp == stamp:
+            continue
+        record = runs.read(key)
+        assert record is not None, "its file was there a moment ago"
+        store.put(record, Spool(runs.folder(key) / "spool.jsonl").read(), stamp, own)
+        changed.append(key)
+    return changed
+
+
+@dataclass
+class Syncer:
+    """Syncs in the background while a sweep runs. A store that does not answer is said once and tried again."""
+
+    runs: Runs
+    store: Store
+    keys: list[str]
+    labels: Mapping[str, Mapping[str, str]]
+    warn: Callable[[str], None]
+    every_seconds: float = 10.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Syncer:
+        self._thread = threading.Thread(target=self._work, name="sync", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        warned = False
+        while not self._stop.wait(self.every_seconds):
+            try:
+                sync(self.runs, self.store, self.keys, self.labels)
+                warned = False
+            except StoreError as error:
+                if not warned:
+                    self.warn(f"{error}; results are kept in {self.runs.path} and will be sent later")
+                warned = True

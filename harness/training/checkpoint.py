@@ -1,0 +1,64 @@
+"""Checkpoints of a run: written whole or not at all, the last two kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+KEPT = 2
+_NAME = re.compile(r"checkpoint-(\d{9})\.pt")
+
+
+class Checkpoints:
+    """The folder `checkpoint-<updates done>.pt` files live in."""
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = print) -> None:
+        self.folder = folder
+        self._warn = warn
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write by fsync and rename, then drop all but the last two."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"checkpoint-{step:09d}.pt"
+        write_durably(path, lambda file: torch.save({"step": step, "state": state}, file))
+        for old in self._paths()[:-KEPT]:
+            old.unlink()
+        return path
+
+    def latest(self, device: torch.device) -> tuple[int, dict[str, Any]] | None:
+        """The newest that can be read; an unreadable one is said and passed over."""
+        for path in reversed(self._paths()):
+            try:
+                saved = torch.load(path, map_location=device, weights_only=True)
+                return int(saved["step"]), saved["state"]
+            except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+                self._warn(f"{path} cannot be read ({type(error).__name__}); going back to the checkpoint before it")
+        return None
+
+    def _paths(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def write_durably(path: Path, write: Callable[[Any], object]) -> None:
+    """`write(file)` to a temporary name, to the disk, then under the final name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,74 @@
+"""What ranks exchange: gradients, and the negatives of a statistics group. With one rank, nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from harness.models.gather import gather
+from harness.training.batch_plan import BatchPlan
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the world. `group` is the process group of its statistics group, None where it is alone."""
+
+    plan: BatchPlan
+    group: dist.ProcessGroup | None = None
+
+    @classmethod
+    def join(cls, update_batch: int, statistics_batch: int) -> Ranks:
+        """Take the place torch.distributed gives this process; alone where it is not initialised."""
+        if not dist.is_initialized():
+            return cls(BatchPlan(update_batch, statistics_batch))
+        plan = BatchPlan(update_batch, statistics_batch, dist.get_world_size(), dist.get_rank())
+        if plan.ranks_per_group == 1:
+            return cls(plan)
+        own = None
+        for first in range(0, plan.world, plan.ranks_per_group):  # every rank must create every group
+            ranks = tuple(range(first, first + plan.ranks_per_group))
+            group = dist.new_group(list(ranks))
+            own = group if ranks == plan.group_ranks else own
+        return cls(plan, own)
+
+    @property
+    def gather(self) -> Callable[[Tensor], Tensor]:
+        """Concatenate over the statistics group, with gradient."""
+        if self.group is None:
+            return lambda local: local
+        return partial(gather, group=self.group)
+
+    @property
+    def everyone(self) -> dist.ProcessGroup | None:
+        """The group of all ranks; None for one rank."""
+        return dist.group.WORLD if self.plan.world > 1 else None
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Each rank's loss is a mean over its own images: the update's gradient is the mean over the ranks."""
+        if self.plan.world == 1:
+            return
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.plan.world
+        for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def average(self, value: Tensor) -> Tensor:
+        """The mean of a detached value over the ranks, for reports."""
+        if self.plan.world > 1:
+            value = value.detach().clone()
+            dist.all_reduce(value)
+            value /= self.plan.world
+        return value
+
+    def total(self, counts: Tensor) -> Tensor:
+        """The sum of counts over the ranks."""
+        if self.plan.world > 1:
+            dist.all_reduce(counts)
+        return counts

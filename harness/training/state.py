@@ -1,0 +1,82 @@
+"""Everything a pretraining holds between two updates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.config.schema import Pretrain
+from harness.models import norm
+from harness.models.heads import MLP
+from harness.models.networks import Network, Target, predictor
+from harness.optim.groups import parameter_groups
+from harness.optim.lars import LARS
+from harness.training.ranks import Ranks
+
+
+@dataclass
+class State:
+    """Online network, predictor, target and optimizer; `ema_updates` counts the target's moves."""
+
+    online: Network
+    predictor: MLP | None
+    target: Target
+    optimizer: LARS
+    updates: int = 0
+    ema_updates: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)  # the last diagnostics, for the collapse flag
+
+    @property
+    def trained(self) -> list[nn.Module]:
+        return [self.online] if self.predictor is None else [self.online, self.predictor]
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Every module with batch norm in it, the target's own copy included."""
+        return self.trained if self.target.network is None else [*self.trained, self.target.network]
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for module in self.trained for parameter in module.parameters()]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": [module.state_dict() for module in self.networks],
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "ema_updates": self.ema_updates,
+            "history": self.history,
+            "rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for module, saved in zip(self.networks, state["networks"], strict=True):
+            module.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]
+        self.ema_updates = state["ema_updates"]
+        self.history = list(state["history"])
+        torch.set_rng_state(state["rng"].cpu())
+
+
+def build_state(spec: Pretrain, device: torch.device, ranks: Ranks) -> State:
+    """Networks initialised from the seed alone, the same on every rank; the target starts as a copy of the online."""
+    torch.manual_seed(spec.seed)
+    online = Network(spec.model).to(device)
+    head = predictor(spec.model)
+    head = None if head is None else head.to(device)
+    target = Target(online, spec.objective.target)
+    optimizer = LARS(
+        parameter_groups(*([online] if head is None else [online, head])),
+        lr=0.0,
+        weight_decay=spec.optimizer.weight_decay,
+        momentum=spec.optimizer.momentum,
+        trust=spec.optimizer.trust,
+    )
+    state = State(online, head, target, optimizer)
+    for module in state.networks:
+        module.train()
+        norm.set_group(module, ranks.group)
+    return state
