@@ -24,14 +24,15 @@ def views(
     pixels: Tensor, draws: Draws, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Tensor:
     """The drawn view of every image, `size` pixels square: crop, flip, colour, blur, solarize, and normalised last."""
-    x = crop(pixels, draws, size).float().div_(255)
-    x = jitter(x, draws)
-    x = _where(draws.grayscale, x, grayscale)
     taps = blur_taps(size)
-    if taps > 1:
-        x = _where(draws.blur, x, lambda part, sigma: blur(part, sigma, taps), draws.sigma)
-    x = _where(draws.solarize, x, solarize)
-    return normalize(x.clamp_(0, 1), mean, std)
+    with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
+        x = crop(pixels, draws, size).float().div_(255)
+        x = jitter(x, draws)
+        x = _where(draws.grayscale, x, grayscale)
+        if taps > 1:
+            x = _where(draws.blur, x, lambda part, sigma: blur(part, sigma, taps), draws.sigma)
+        x = _where(draws.solarize, x, solarize)
+        return normalize(x.clamp_(0, 1), mean, std)
 
 
 def crop(pixels: Tensor, draws: Draws, size: int) -> Tensor:
@@ -86,8 +87,7 @@ def contrast(x: Tensor, factor: Tensor) -> Tensor:
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
     """S of HSV scaled and clipped to [0, 1].
 
-    At fixed H and V every channel is V - S * (a function of H), so V - channel scales as S does; S is (V -
-    min) / V.
+    At fixed H and V every channel is V - S * (a function of H), so V - channel scales as S does. S is (V - min) / V.
     """
     value, least = _extremes(x)
     limit = value / (value - least).clamp_(min=torch.finfo(x.dtype).tiny)  # where S reaches 1
@@ -122,7 +122,7 @@ def hue(x: Tensor, delta: Tensor) -> Tensor:
 def grayscale(x: Tensor) -> Tensor:
     """Luma in all three channels."""
     luma = torch.tensor(LUMA, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-    return (x * luma).sum(1, keepdim=True).expand_as(x)
+    return (x * luma).sum(1, keepdim=True).repeat(1, 3, 1, 1)
 
 
 def blur_taps(size: int) -> int:

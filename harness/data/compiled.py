@@ -44,7 +44,7 @@ class Compiled:
         )
         self._open: weakref.WeakSet[Epoch] = weakref.WeakSet()
 
-    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays]:
+    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays, None, None]:
         """The images at `order`, batch by batch, read ahead by a thread that ends when the iterator does."""
         epoch = Epoch(self._loader, order)
         self._open.add(epoch)

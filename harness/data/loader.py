@@ -36,7 +36,7 @@ class Batch:
 class Reader(Protocol):
     """What a back end does."""
 
-    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays]:
+    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays, None, None]:
         """The images at these positions, batch by batch, in arrays that stay as they are."""
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Plain:
         self._beton = beton
         self._batch = batch
 
-    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays]:
+    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays, None, None]:
         """The images at these positions, batch by batch."""
         for start in range(0, len(order), self._batch):
             part = order[start : start + self._batch]

@@ -27,6 +27,7 @@ from harness.data.writer import write
 __all__ = ["SOURCES", "DataError", "Dataset", "Manifest", "open_dataset", "prepare"]
 
 SOURCES: dict[str, Callable[[], Source]] = {"digits": digits}
+PARTS = {"train": ("train",), "valid": ("valid",), "train+valid": ("train", "valid"), "test": ("test",)}
 BETONS = {"train": "train.beton", "valid": "train.beton", "test": "test.beton"}
 MANIFEST = "manifest.json"
 
@@ -35,8 +36,7 @@ MANIFEST = "manifest.json"
 class Manifest:
     """What a prepared folder holds. `splits` has the source's own numbers, ascending; `bytes` the size of each file.
 
-    A .beton holds the images of its splits in ascending number, so these lists also say where each image
-    lies.
+    A .beton holds the images of its splits in ascending number, so these lists also say where each image lies.
     """
 
     dataset: str
@@ -85,11 +85,11 @@ class Dataset:
 
     def beton(self, split: str) -> Path:
         """The file that holds a split; `train+valid` is one file."""
-        return self.folder / BETONS[split.split("+", maxsplit=1)[0]]
+        return self.folder / BETONS[PARTS[split][0]]
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Where the images of a split lie in its file, ascending. `split` is train, valid, train+valid or test."""
-        parts = split.split("+")
+        parts = PARTS[split]
         stored = _stored(self.manifest.splits, BETONS[parts[0]])
         wanted = np.sort(np.concatenate([self.manifest.splits[part] for part in parts]))
         return np.searchsorted(stored, wanted).astype(np.int64)

@@ -1,8 +1,7 @@
 """Writing .beton files with FFCV.
 
-FFCV's writer hands the samples to worker processes and waits for ever when one dies. It therefore runs in a
-process of its own, which ends with an error as soon as a worker does. One worker: with more, FFCV 1.0.2
-silently writes an empty table of images unless all workers happen to have written equally many.
+FFCV's writer hands the samples to worker processes and waits for ever when one dies. It therefore runs in a process
+of its own, which ends with an error as soon as a worker does. One worker: all it does is copy images from memory.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ import numpy as np
 from harness.data.beton import Beton
 from harness.data.errors import DataError
 
-SMALLEST_PAGE, LARGEST_PAGE = (
-    1 << 21,
-    1 << 25,
-)  # FFCV pads a file to whole pages, and an image must fit in one
+# FFCV pads a file to whole pages, and an image must fit in one.
+SMALLEST_PAGE = 1 << 21
+LARGEST_PAGE = 1 << 25
 
 
 class Samples:
@@ -85,7 +83,7 @@ def _guarded(path: Path, samples: Samples, page: int, log: IO[bytes]) -> None:
     signal.signal(signal.SIGCHLD, _worker_ended)
     try:
         _write_with_ffcv(path, samples, page)
-    except Exception:
+    except BaseException:
         traceback.print_exc()
         for worker in multiprocessing.active_children():
             worker.terminate()

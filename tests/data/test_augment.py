@@ -31,9 +31,7 @@ def check(found: Tensor, name: str) -> None:
 def whole(batch: int, height: int, width: int) -> Draws:
     """Draws that leave an image as it is, but for its size."""
     zeros = np.zeros(batch, dtype=np.int64)
-    return replace(
-        centre(batch, height, width), top=zeros, left=zeros, height=zeros + height, width=zeros + width
-    )
+    return replace(centre(batch, height, width), top=zeros, left=zeros, height=zeros + height, width=zeros + width)
 
 
 def random_draws(view: View, batch: int, height: int, width: int) -> Draws:
@@ -136,6 +134,25 @@ def test_views_follow_the_order_of_the_paper(noise: np.ndarray, second_view: Vie
         one = augment.normalize(one, MEAN, STD)
         # A value within rounding of one half may fall on either side of solarization's threshold.
         assert ((found[i : i + 1].double() - one).abs() > 1e-4).sum() <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_operations_may_hold_for_every_image(noise: np.ndarray, second_view: View, batch: int) -> None:
+    """Protects batches in which an operation was drawn for all, a batch of one image among them."""
+    view = replace(second_view, jitter=1.0, grayscale=1.0, blur=1.0, solarize=1.0)
+    d = random_draws(view, batch, 24, 30)
+    found = augment.views(torch.from_numpy(noise[:batch]), d, 40, (0, 0, 0), (1, 1, 1))
+    torch.testing.assert_close(found[:, 0], found[:, 2])
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_autocast_does_not_reach_the_views(noise: np.ndarray, second_view: View) -> None:
+    """Protects pixels from half precision when the training step around them uses it."""
+    d = random_draws(second_view, len(noise), 24, 30)
+    expected = augment.views(torch.from_numpy(noise), d, 40, MEAN, STD)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(augment.views(torch.from_numpy(noise), d, 40, MEAN, STD), expected)
 
 
 def test_views_do_not_depend_on_the_batch(noise: np.ndarray, second_view: View) -> None:

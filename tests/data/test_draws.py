@@ -29,11 +29,6 @@ def drawn(view: View, index: np.ndarray, *, seed: int = 0, epoch: int = 0, numbe
     )
 
 
-def same(a: Draws, b: Draws) -> bool:
-    """Whether two batches of draws are equal in every number."""
-    return all(np.array_equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(Draws))
-
-
 @given(cuts=st.lists(st.integers(0, 64), max_size=5))
 def test_draws_do_not_depend_on_the_batch(cuts: list[int]) -> None:
     """Protects equal views on one GPU, eight GPUs and a resumed run."""
@@ -50,7 +45,6 @@ def test_draws_depend_on_seed_epoch_image_and_view(second_view: View) -> None:
     """Protects against a counter that leaves one of them out."""
     index = np.arange(32)
     base = drawn(second_view, index)
-    assert same(base, drawn(second_view, index))
     for other in (
         drawn(second_view, index, seed=1),
         drawn(second_view, index, epoch=1),
@@ -66,8 +60,9 @@ def test_changing_one_parameter_moves_no_other(second_view: View, changed: str) 
     """Protects ablations such as Figure 3b: cells with the same seed differ in the removed operation alone."""
     index = np.arange(500)
     base, other = drawn(second_view, index), drawn(replace(second_view, **{changed: 0.0}), index)
-    moved = {field.name for field in fields(Draws) if not np.array_equal(getattr(base, field.name), getattr(other, field.name))}
-    assert moved == {changed}
+    for field in fields(Draws):
+        same = np.array_equal(getattr(base, field.name), getattr(other, field.name))
+        assert same == (field.name != changed), field.name
 
 
 def test_probabilities_are_those_of_the_view(second_view: View) -> None:
@@ -109,7 +104,7 @@ def test_each_order_of_the_jitter_is_as_likely(second_view: View) -> None:
 
 
 def test_crops_have_the_papers_area_and_aspect(second_view: View) -> None:
-    """Protects the crop: area uniform in 8 to 100 %, aspect log-uniform in 3/4 to 4/3, where the image does not clamp."""
+    """Protects the crop: area uniform in 8 to 100 %, aspect log-uniform in 3/4 to 4/3, if nothing clamps."""
     d = drawn(replace(second_view, crop_area=(0.08, 0.5)), np.arange(MANY), side=2000)
     area = d.height * d.width / 2000**2
     np.testing.assert_allclose(np.quantile(area, [0, 0.5, 1]), [0.08, 0.29, 0.5], atol=0.006)
