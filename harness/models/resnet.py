@@ -104,9 +104,11 @@ class ResNet(nn.Module):
                 inputs = channels * plan.block.expansion
             self.add_module(name, nn.Sequential(*blocks))
         self.features = inputs
+        self.to(memory_format=torch.channels_last)  # a quarter faster on the CPU here, and what tensor cores want
 
     def forward(self, x: Tensor) -> Tensor:
         """The output of the final average pooling: the paper's representation y."""
+        x = x.contiguous(memory_format=torch.channels_last)
         x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         for name in self.stages:
             x = self.get_submodule(name)(x)
