@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from harness import __version__
 from harness.config.errors import ConfigError
@@ -13,17 +14,24 @@ from harness.config.errors import ConfigError
 _TABLES = "a table (table5b, 5b), the parts of one (table14), or `tables` for all"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="harness", description="Regenerates the tables of the BYOL paper from runs.")
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command, as for any other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="harness", description="Regenerates the tables of the BYOL paper from runs.")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    chosen = argparse.ArgumentParser(add_help=False)
+    chosen = _Parser(add_help=False)
     chosen.add_argument("table", help=_TABLES)
     chosen.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop", help="scale (default: %(default)s)")
     chosen.add_argument("--seeds", type=_positive, default=None, help="the first N of the declared seeds")
     chosen.add_argument("--cell", default=None, help="this cell alone")
-    as_json = argparse.ArgumentParser(add_help=False)
+    as_json = _Parser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print JSON")
 
     verbs.add_parser("run", parents=[chosen], help="run what is missing, then report")
@@ -57,9 +65,9 @@ def _positive(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors a person can mend are one line on stderr."""
-    parsed = _parser().parse_args(arguments)
-    options = {name: value for name, value in vars(parsed).items() if name != "verb"}
     try:
+        parsed = _parser().parse_args(arguments)
+        options = {name: value for name, value in vars(parsed).items() if name != "verb"}
         if parsed.verb == "train":  # must start where PyYAML, Ray and MLflow are not installed
             from harness.launch.standalone import train  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from harness.config.errors import ConfigError
-from harness.config.expand import Expansion, expand
+from harness.config.expand import Expansion, declared_cells, expand
 from harness.config.files import project_root, read_profile, table_ids
 from harness.config.structure import unknown
 from harness.launch.board import duration, lines, summary, title
@@ -24,7 +24,7 @@ from harness.reporting.aggregate import build_table
 from harness.reporting.collect import collect
 from harness.reporting.explain import explanation
 from harness.reporting.explain import lines as explained_lines
-from harness.reporting.layout import read_layout
+from harness.reporting.layout import Layout, read_layout
 from harness.reporting.render import render_markdown, write_table
 from harness.tracking.store import MemoryStore, Store, StoreError
 from harness.tracking.sync import Syncer, sync
@@ -67,6 +67,7 @@ def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
     started = time.monotonic()
     here = site()
     expansions = _expansions(table, profile, seeds, cell)
+    layouts = _layouts(expansions)  # a mistake in them must show before hours of training
     plan = _plan(expansions, here)
     failed = False
     if plan.missing:
@@ -74,11 +75,11 @@ def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
         outcome = _sweep(plan, here)
         failed = bool(outcome.failed or outcome.skipped)
         swept = time.monotonic()
-        _report(expansions, plan, here)
+        _report(expansions, layouts, plan, here)
         _say_times(plan, here, outcome, time.monotonic() - swept, time.monotonic() - started)
     else:
         say(f"all {len(plan.runs)} runs are finished; nothing is left to run")
-        _report(expansions, plan, here)
+        _report(expansions, layouts, plan, here)
     return 1 if failed or any(run.status == "failed" for run in _plan(expansions, here).runs) else 0
 
 
@@ -151,11 +152,13 @@ def _synced_store(plan: Plan, here: Site) -> Store:
     return store
 
 
-def _report(expansions: Sequence[Expansion], plan: Plan, here: Site) -> None:
+def _layouts(expansions: Sequence[Expansion]) -> list[Layout]:
+    return [read_layout(expansion.table, declared_cells(expansion.table)) for expansion in expansions]
+
+
+def _report(expansions: Sequence[Expansion], layouts: Sequence[Layout], plan: Plan, here: Site) -> None:
     store = _synced_store(plan, here)
-    for expansion in expansions:
-        full = expand(expansion.table, expansion.profile)
-        layout = read_layout(expansion.table, tuple(c for c in full.cells if not c.startswith("untrained")))
+    for expansion, layout in zip(expansions, layouts, strict=True):
         table = build_table(layout, expansion, collect(expansion, store))
         folder = project_root() / "tables" / "built" / expansion.profile
         written = write_table(table, folder)
@@ -207,7 +210,7 @@ def report(table: str, profile: str, seeds: int | None, cell: str | None) -> int
     """Render from what is finished; starts nothing."""
     here = site()
     expansions = _expansions(table, profile, seeds, cell)
-    _report(expansions, _plan(expansions, here), here)
+    _report(expansions, _layouts(expansions), _plan(expansions, here), here)
     return 0
 
 

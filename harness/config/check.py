@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from harness.config.schema import Linear, Objective, Pretrain, Schedule
+import math
+
+from harness.config.schema import Linear, Objective, Optimizer, Pretrain, Schedule, View
 from harness.config.structure import StructureError
 
 
 def check_pretrain(spec: Pretrain) -> None:
     """Raise StructureError with the key that is at odds with the rest."""
+    _check_view(spec.data.views.first, "data.views.first")
+    _check_view(spec.data.views.second, "data.views.second")
     _check_objective(spec)
     _check_target(spec.objective)
+    _check_optimizer(spec.optimizer)
     _check_schedule(spec.schedule)
+
+
+def _check_view(view: View, key: str) -> None:
+    for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+        _within(getattr(view, name), 1.0, f"{key}.{name}")
+    for name, most in (("crop_area", 1.0), ("blur_sigma", math.inf)):
+        low, high = getattr(view, name)
+        if not 0 < low <= high <= most:
+            raise StructureError(f"{key}.{name}", f"must be a range above 0, not {low} to {high}")
+
+
+def _within(value: float, most: float, key: str) -> None:
+    if not 0 <= value <= most:
+        wanted = f"must lie between 0 and {most:g}" if math.isfinite(most) else "must be at least 0"
+        raise StructureError(key, f"{wanted}, not {value}")
 
 
 def _check_objective(spec: Pretrain) -> None:
     objective, model = spec.objective, spec.model
+    for key, widths in (("model.projector", model.projector), ("model.predictor", model.predictor)):
+        if widths is not None and (not widths or min(widths) < 1):
+            raise StructureError(key, "must name the width of every layer, each at least 1")
+    _within(objective.beta, math.inf, "objective.beta")
     if objective.beta > 0 and objective.temperature is None:
-        raise StructureError("objective.temperature", f"is needed where beta is {objective.beta}")
+        raise StructureError("objective.beta", f"{objective.beta} needs an objective.temperature")
     if objective.beta == 0 and objective.temperature is not None:
         raise StructureError("objective.temperature", "has no effect where beta is 0; set it to null")
     if objective.temperature is not None and objective.temperature <= 0:
@@ -39,6 +63,11 @@ def _check_target(objective: Objective) -> None:
         raise StructureError("objective.tau_base", f"must lie between 0 and 1, not {objective.tau_base}")
 
 
+def _check_optimizer(optimizer: Optimizer) -> None:
+    for name, most in (("base_lr", math.inf), ("weight_decay", math.inf), ("momentum", 1.0)):
+        _within(getattr(optimizer, name), most, f"optimizer.{name}")
+
+
 def _check_schedule(schedule: Schedule) -> None:
     for name in ("epochs", "update_batch", "statistics_batch"):
         if getattr(schedule, name) < 1:
@@ -53,6 +82,7 @@ def _check_schedule(schedule: Schedule) -> None:
 
 
 def check_linear(spec: Linear) -> None:
+    """As check_pretrain, for an evaluation."""
     for name in ("epochs", "batch"):
         if getattr(spec, name) < 1:
             raise StructureError(name, f"must be at least 1, not {getattr(spec, name)}")

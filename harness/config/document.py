@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import yaml
 
 from harness.config.errors import ConfigError
+
+_PLAIN = (yaml.resolver.Resolver.DEFAULT_MAPPING_TAG, yaml.resolver.Resolver.DEFAULT_SEQUENCE_TAG)
 
 
 @dataclass(frozen=True)
@@ -39,35 +42,63 @@ def shown(path: Path) -> str:
 
 def read_yaml(path: Path) -> Document:
     """Read one mapping; a repeated key is an error (PyYAML would silently keep the last)."""
+    lines: dict[str, int] = {}
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{shown(path)}:1: must hold a mapping of keys to values")
+        data = _Reader(path, lines).plain(node, "")
     except FileNotFoundError:
         raise ConfigError(f"{shown(path)} does not exist") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{shown(path)}:{line}: not valid YAML: {error.problem}") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{shown(path)}:1: must hold a mapping of keys to values")
-    lines: dict[str, int] = {}
-    loader = yaml.SafeLoader("")
-    data = _plain(node, "", path, lines, loader)
-    assert isinstance(data, dict)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # characters that YAML does not know
+        raise ConfigError(f"{shown(path)}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise ConfigError(f"{shown(path)}: nests too deeply") from None
     return Document(path, data, lines)
 
 
-def _plain(node: yaml.Node, key: str, path: Path, lines: dict[str, int], loader: yaml.SafeLoader) -> Any:
-    lines[key] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
+class _Reader:
+    """From YAML's nodes to plain values; `lines` receives the place of each."""
+
+    def __init__(self, path: Path, lines: dict[str, int]) -> None:
+        self._path = path
+        self._lines = lines
+        self._loader = yaml.SafeLoader("")
+
+    def plain(self, node: yaml.Node, key: str) -> Any:
+        self._lines.setdefault(key, node.start_mark.line + 1)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            raise self._error(node, f"{key}: must be plain, without {node.tag}")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, key)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, f"{key}[{i}]") for i, item in enumerate(node.value)]
+        return self._scalar(node, key)
+
+    def _mapping(self, node: yaml.MappingNode, key: str) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         for name_node, value_node in node.value:
-            name = loader.construct_object(name_node)
+            if not isinstance(name_node, yaml.ScalarNode):
+                raise self._error(name_node, "a key must be a name or a number")
+            name = self._scalar(name_node, key)
             if name in result:
-                line = name_node.start_mark.line + 1
-                raise ConfigError(f"{shown(path)}:{line}: '{name}' stands twice in this mapping")
+                raise self._error(name_node, f"'{name}' stands twice in this mapping")
             child = f"{key}.{name}" if key else str(name)
-            result[name] = _plain(value_node, child, path, lines, loader)
-            lines[child] = name_node.start_mark.line + 1
+            self._lines[child] = name_node.start_mark.line + 1
+            result[name] = self.plain(value_node, child)
         return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, f"{key}[{i}]", path, lines, loader) for i, item in enumerate(node.value)]
-    return loader.construct_object(node)
+
+    def _scalar(self, node: yaml.Node, key: str) -> Any:
+        try:
+            value = self._loader.construct_object(node)
+        except ValueError:  # what looks like a date or a number of another base, but is none
+            raise self._error(node, f"{key}: cannot read '{node.value}'; quote it if it is text") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(node, f"{key}: must be a finite number, not {node.value}")
+        return value
+
+    def _error(self, node: yaml.Node, problem: str) -> ConfigError:
+        return ConfigError(f"{shown(self._path)}:{node.start_mark.line + 1}: {problem}")

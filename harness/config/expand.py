@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +16,10 @@ from harness.config.files import Cell, FieldMap, ProfileFile, TableFile, named_f
 from harness.config.identity import canonical, run_key
 from harness.config.layers import Layers
 from harness.config.schema import Linear, Pretrain, RandomEncoder, Spec, Subject
-from harness.config.structure import StructureError, unknown
+from harness.config.structure import unknown
 
 UNTRAINED = "untrained"  # the cell of the untrained encoder; no declared cell may take this id
+_CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")  # goes into file names, tags and `table5b:byol`
 
 
 @dataclass(frozen=True)
@@ -57,46 +59,72 @@ class Expansion:
         return {member.subject_key: member.subject for member in self.members}
 
 
+@dataclass(frozen=True)
+class _Change:
+    """A value that a cell sets, and the file and line where it does."""
+
+    value: Any
+    where: str
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A cell with its grid multiplied out. `recipe_where` is the line that names the recipe."""
+
+    name: str
+    recipe: str
+    recipe_where: str
+    changes: dict[str, _Change]
+    evaluation: dict[str, _Change]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A table file and the profile at which it is expanded."""
+
+    table: TableFile
+    document: Document
+    profile: ProfileFile
+    profile_document: Document
+
+
 def expand(table: str, profile: str, seeds: int | None = None, cell: str | None = None) -> Expansion:
     """Expand table `table` at `profile`; `seeds` takes the first n declared ones, `cell` restricts to one cell."""
-    declared, document = read_table(table)
-    scale, scale_document = read_profile(profile)
-    chosen = _first_seeds(declared, document, seeds)
-    cells = list(_cells(declared, document))
-    names = [name for name, *_ in cells]
+    source = _Source(*read_table(table), *read_profile(profile))
+    chosen = _first_seeds(source.table, source.document, seeds)
+    cells = list(_cells(source.table, source.document))
+    names = [one.name for one in cells]
     if cell is not None and cell not in names:
         raise ConfigError(f"table {table}: {unknown(cell, names, 'cell')}")
     members: list[Member] = []
-    for name, recipe, changes, evaluation_changes, where in cells:
-        if cell not in (None, name):
-            continue
-        first = _pretrain(recipe, changes, where, scale, scale_document)
-        for seed in chosen:
-            subject = replace(first, seed=seed)
-            evaluation = _evaluation(declared, evaluation_changes, where, scale, scale_document, run_key(subject))
-            members.append(_member(table, name, seed, subject, evaluation))
-    if scale.untrained and cell is None:
+    for one in cells:
+        if cell in (None, one.name):
+            first = _pretrain(one.recipe, one.recipe_where, one.changes, source)
+            subjects = [replace(first, seed=seed) for seed in chosen]
+            members += _members(one.name, subjects, _evaluation(one.evaluation, source), table)
+    names = [name for name in names if cell in (None, name)]
+    if source.profile.untrained and cell is None:
         names.append(UNTRAINED)
-        members += _untrained(declared, document, scale, scale_document, chosen)
-    return Expansion(table, profile, chosen, tuple(n for n in names if cell in (None, n)), tuple(members))
+        model = _pretrain(source.table.recipe, source.document.where("recipe"), {}, source).model
+        encoders = [
+            RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=seed)
+            for seed in chosen
+        ]
+        members += _members(UNTRAINED, encoders, _evaluation({}, source), table)
+    return Expansion(table, profile, chosen, tuple(names), tuple(members))
 
 
-def _member(table: str, cell: str, seed: int, subject: Subject, evaluation: Linear) -> Member:
-    return Member(table, cell, seed, subject, run_key(subject), evaluation, run_key(evaluation))
+def declared_cells(table: str) -> tuple[str, ...]:
+    """The ids of a table's cells, in the order of its file."""
+    return tuple(cell.name for cell in _cells(*read_table(table)))
 
 
-def _untrained(
-    declared: TableFile,
-    document: Document,
-    scale: ProfileFile,
-    scale_document: Document,
-    seeds: Sequence[int],
-) -> Iterator[Member]:
-    model = _pretrain(declared.recipe, {}, document.where(""), scale, scale_document).model
-    for seed in seeds:
-        subject = RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=seed)
-        evaluation = _evaluation(declared, {}, document.where(""), scale, scale_document, run_key(subject))
-        yield _member(declared.table, UNTRAINED, seed, subject, evaluation)
+def _members(cell: str, subjects: Sequence[Subject], evaluation: Linear, table: str) -> Iterator[Member]:
+    """One member for each subject, which differ in their seed."""
+    for subject in subjects:
+        key = run_key(subject)
+        own = replace(evaluation, subject=key)
+        yield Member(table, cell, subject.seed, subject, key, own, run_key(own))
 
 
 def _first_seeds(declared: TableFile, document: Document, seeds: int | None) -> tuple[int, ...]:
@@ -109,124 +137,118 @@ def _first_seeds(declared: TableFile, document: Document, seeds: int | None) -> 
     return declared.seeds[:seeds]
 
 
-CellForm = tuple[str, str, dict[str, Any], dict[str, Any], str]
-
-
-def _cells(declared: TableFile, document: Document) -> Iterator[CellForm]:
-    """Each cell as (id, recipe, changes, changes of the evaluation, file and line); grids multiplied out."""
+def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
     seen: dict[str, str] = {}
+    if not declared.cells:
+        raise document.error("cells", "must declare at least one")
     for number, cell in enumerate(declared.cells):
-        where = document.where(f"cells[{number}]")
-        for name, changes in _grid(cell, where):
+        key = f"cells[{number}]"
+        where = document.where(key)
+        recipe_where = document.where(f"{key}.recipe" if cell.recipe else "recipe")
+        for name, combination in _grid(cell, where):
+            if not _CELL_ID.fullmatch(name):
+                raise ConfigError(f"{where}: cell id '{name}' may hold letters, digits and _ . + - alone")
             if name in seen or name == UNTRAINED:
                 first = f"already stands at {seen[name]}" if name in seen else "is reserved"
                 raise ConfigError(f"{where}: cell id '{name}' {first}; give each cell its own")
             seen[name] = where
-            yield name, cell.recipe or declared.recipe, changes, cell.evaluate, where
+            changes = {k: _Change(v, document.where(f"{key}.set.{k}")) for k, v in cell.set.items()}
+            changes |= {k: _Change(v, document.where(f"{key}.grid.{k}")) for k, v in combination.items()}
+            evaluation = {k: _Change(v, document.where(f"{key}.evaluate.{k}")) for k, v in cell.evaluate.items()}
+            yield _Declared(name, cell.recipe or declared.recipe, recipe_where, changes, evaluation)
 
 
 def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The combinations of a grid; `{beta}` in the id stands for the value of the key that ends in beta."""
-    for values in itertools.product(*cell.grid.values()):
-        combination = dict(zip(cell.grid, values, strict=True))
+    for key, values in cell.grid.items():
+        if not values or key in cell.set:
+            raise ConfigError(f"{where}: grid: {key}: {'is in `set` too' if values else 'names no value'}")
+    for chosen in itertools.product(*cell.grid.values()):
+        combination = dict(zip(cell.grid, chosen, strict=True))
         short = {key.rsplit(".", 1)[-1]: value for key, value in combination.items()}
         try:
             name = cell.id.format(**short)
-        except (KeyError, IndexError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, ValueError) as error:
             raise ConfigError(f"{where}: id '{cell.id}' names {error}, which its grid does not hold") from None
-        yield name, {**cell.set, **combination}
+        yield name, combination
 
 
-def _pretrain(
-    recipe: str, changes: dict[str, Any], where: str, scale: ProfileFile, scale_document: Document
-) -> Pretrain:
-    own = _with_views(Layers(named_file("recipes", recipe), drop=("expected", "about")))
+def _pretrain(recipe: str, recipe_where: str, changes: Mapping[str, _Change], source: _Source) -> Pretrain:
+    own = _with_views(Layers(named_file("recipes", recipe, recipe_where), drop=("expected", "about")))
     layers = own.copy()
-    for key, value in changes.items():
-        layers.set(key, value, where)
+    for key, change in changes.items():
+        layers.set(key, change.value, change.where)
         layers = _with_views(layers) if key == "data.views" else layers
-    _complete(layers, kind="pretrain").build(Pretrain)  # the paper's terms must hold before they are scaled
-    _scale(layers, own, scale.pretrain, scale_document, "pretrain")
-    spec = _complete(layers, kind="pretrain").build(Pretrain)
-    try:
-        check_pretrain(spec)
-    except StructureError as error:
-        raise ConfigError(f"{layers.where(error.key)}: {error.key}: {error.problem}") from None
-    result = canonical(spec)
-    assert isinstance(result, Pretrain)
-    return result
-
-
-def _evaluation(
-    declared: TableFile,
-    changes: dict[str, Any],
-    where: str,
-    scale: ProfileFile,
-    scale_document: Document,
-    subject: str,
-) -> Linear:
-    own = Layers(named_file("evaluations", declared.evaluate), drop=("about",))
-    layers = own.copy()
-    for key, value in changes.items():
-        layers.set(key, value, where)
-    _scale(layers, own, scale.linear, scale_document, "linear")
-    layers = _complete(layers)
-    layers.add("subject", subject)
-    spec = layers.build(Linear)
-    try:
-        check_linear(spec)
-    except StructureError as error:
-        raise ConfigError(f"{layers.where(error.key)}: {error.key}: {error.problem}") from None
+    added = {"kind": "pretrain", "seed": 0}  # the table's seeds replace this one
+    _complete(layers, added).build(Pretrain, check_pretrain)  # the paper's terms must hold before they are scaled
+    _scale(layers, own, source.profile.pretrain, source.profile_document, "pretrain")
+    spec = canonical(_complete(layers, added).build(Pretrain, check_pretrain))
+    assert isinstance(spec, Pretrain)
     return spec
+
+
+def _evaluation(changes: Mapping[str, _Change], source: _Source) -> Linear:
+    """The evaluation of a cell, of no subject yet."""
+    own = Layers(named_file("evaluations", source.table.evaluate, source.document.where("evaluate")), drop=("about",))
+    layers = own.copy()
+    for key, change in changes.items():
+        layers.set(key, change.value, change.where)
+    added = {"subject": "", "seed": 0}
+    _complete(layers, added).build(Linear, check_linear)
+    _scale(layers, own, source.profile.linear, source.profile_document, "linear")
+    return _complete(layers, added).build(Linear, check_linear)
 
 
 def _with_views(layers: Layers) -> Layers:
     """`views: byol` stands for the file of that name, so that a spec holds every probability and range itself."""
-    if isinstance(layers.get("data.views"), str):
-        layers.set("data.views", named_file("views", layers.get("data.views")).data, layers.where("data.views"))
+    if layers.has("data.views") and isinstance(name := layers.get("data.views"), str):
+        layers.include("data.views", named_file("views", name, layers.where("data.views")))
     return layers
 
 
-def _complete(layers: Layers, kind: str | None = None) -> Layers:
-    """Add what no file sets: the dataset's facts, the seed (0 until the table's seeds replace it), the kind of run."""
+def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
+    """Add what no file sets: the dataset's facts, and `added`."""
     layers = layers.copy()
-    name = layers.get("data.dataset")
-    if name not in DATASETS:
-        problem = unknown(str(name), list(DATASETS), "dataset")
-        raise ConfigError(f"{layers.where('data.dataset')}: data.dataset: {problem}")
-    for fact, value in DATASETS[name].identity().items():
-        layers.add(f"data.{fact}", value)
-    layers.add("seed", 0)
-    if kind is not None:
-        layers.add("kind", kind)
+    for key, value in added.items():
+        layers.add(key, value)
+    if layers.has("data.dataset"):  # if not, the schema will say so
+        name = layers.get("data.dataset")
+        if not isinstance(name, str) or name not in DATASETS:
+            problem = unknown(name, DATASETS, "dataset")
+            raise ConfigError(f"{layers.where('data.dataset')}: data.dataset: {problem}")
+        for fact, value in DATASETS[name].identity().items():
+            layers.add(f"data.{fact}", value)
     return layers
 
 
-def _scale(layers: Layers, own: Layers, maps: dict[str, FieldMap], document: Document, section: str) -> None:
+def _scale(layers: Layers, own: Layers, maps: Mapping[str, FieldMap], document: Document, section: str) -> None:
     for key, how in maps.items():
         where = document.where(f"{section}.{key}")
-        if not layers.has(key):
-            raise ConfigError(f"{where}: {key}: no recipe has this key")
-        value, baseline = layers.get(key), own.get(key)
+        if not (layers.has(key) and own.has(key)):
+            raise ConfigError(f"{where}: {key}: no {'recipe' if section == 'pretrain' else 'evaluation'} has this key")
+        value = layers.get(key)
         if value is not None or how.value is not None:
-            layers.set(key, _carried(value, baseline, how, f"{where}: {key}"), where)
+            layers.set(key, _carried(value, own.get(key), how, f"{where}: {key}"), where)
 
 
 def _carried(value: Any, baseline: Any, how: FieldMap, where: str) -> Any:
-    """One value of the paper at the profile's scale."""
+    """One value of the paper at the profile's scale; `baseline` is the recipe's own."""
     if how.value is not None:
         return how.value
     if how.table is not None:
-        if value not in how.table:
+        if not isinstance(value, Hashable) or value not in how.table:
             raise ConfigError(f"{where}: the table has no entry for {value!r}")
         return how.table[value]
     if isinstance(value, list):
-        return [_carried(item, item, how, where) for item in value]
+        return [_carried(item, None, how, where) for item in value]
+    if not isinstance(value, int | float):
+        raise ConfigError(f"{where}: {value!r} is no number; give value or table")
     if how.relative is not None:
+        if not baseline:
+            raise ConfigError(f"{where}: relative needs a recipe's own value that is not {baseline!r}")
         return how.relative * float(value) / float(baseline)
     if how.factor is not None:
         scaled = value * how.factor
         return max(round(scaled), how.floor) if how.floor is not None else scaled
-    if how.complement is not None:
-        return round(1 - (1 - value) * how.complement, 12)
-    raise ConfigError(f"{where}: says nothing; give value, table, relative, factor or complement")
+    assert how.complement is not None, "read_profile lets nothing else through"
+    return round(1 - (1 - value) * how.complement, 12)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +21,7 @@ class Cell:
 
     id: str
     set: dict[str, Any] = field(default_factory=dict)
-    grid: dict[str, list[Any]] = field(default_factory=dict)
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     recipe: str | None = None
 
@@ -39,7 +40,7 @@ class TableFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FieldMap:
-    """How a profile carries one field over from the paper's scale. Exactly one of the first four is set.
+    """How a profile carries one field over from the paper's scale. Exactly one is set, and `floor` goes with factor.
 
     value: the same at every cell.
     table: by look-up; a value without an entry is an error.
@@ -99,20 +100,34 @@ def read_as(cls: type[T], document: Document) -> T:
         raise document.error(error.key, error.problem) from None
 
 
-def named_file(kind: Literal["recipes", "evaluations", "profiles", "tables", "views"], name: str) -> Document:
-    """experiments/<kind>/<name>.yaml; a name that does not exist is an error that lists those that do."""
+_ONE = {"recipes": "recipe", "evaluations": "evaluation", "profiles": "profile", "tables": "table", "views": "views"}
+
+
+def named_file(
+    kind: Literal["recipes", "evaluations", "profiles", "tables", "views"], name: str, where: str | None = None
+) -> Document:
+    """experiments/<kind>/<name>.yaml; a name that does not exist is an error that lists those that do.
+
+    `where` is the file and line that names it; None where a person did.
+    """
     folder = project_root() / "experiments" / kind
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob("*.yaml"))
-        raise ConfigError(f"{shown(folder)}: {unknown(name, known, kind.removesuffix('s'))}")
+        raise ConfigError(f"{where or shown(folder)}: {unknown(name, known, _ONE[kind])}")
     return read_yaml(path)
 
 
 def table_ids() -> list[str]:
-    """The ids of all declared tables, `5b` for table5b.yaml."""
+    """The ids of all declared tables in the paper's order, `5b` for table5b.yaml."""
     folder = project_root() / "experiments" / "tables"
-    return sorted(path.stem.removeprefix("table") for path in folder.glob("table*.yaml"))
+    return sorted((path.stem.removeprefix("table") for path in folder.glob("table*.yaml")), key=_paper_order)
+
+
+def _paper_order(table: str) -> tuple[bool, list[tuple[int, str]]]:
+    """5b before 14a, and tables that do not start with a number last."""
+    parts = [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", table)]
+    return not table[:1].isdigit(), parts
 
 
 def read_table(table: str) -> tuple[TableFile, Document]:
@@ -120,9 +135,18 @@ def read_table(table: str) -> tuple[TableFile, Document]:
     parsed = read_as(TableFile, document)
     if parsed.table != table:
         raise document.error("table", f"says '{parsed.table}' in the file of table {table}")
+    if not parsed.seeds or len(set(parsed.seeds)) < len(parsed.seeds) or min(parsed.seeds) < 0:
+        raise document.error("seeds", "must be different whole numbers from 0 on, at least one")
     return parsed, document
 
 
 def read_profile(name: str) -> tuple[ProfileFile, Document]:
     document = named_file("profiles", name)
-    return read_as(ProfileFile, document), document
+    parsed = read_as(ProfileFile, document)
+    for section in ("pretrain", "linear"):
+        for key, how in getattr(parsed, section).items():
+            told = [one.name for one in fields(how) if one.name != "floor" and getattr(how, one.name) is not None]
+            if len(told) != 1 or (how.floor is not None and told != ["factor"]):
+                problem = "give exactly one of value, table, relative, complement, or factor with or without floor"
+                raise document.error(f"{section}.{key}", problem)
+    return parsed, document

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from harness.config.document import Document
@@ -59,6 +59,11 @@ class Layers:
         self._where = {k: v for k, v in self._where.items() if k != key and not k.startswith(f"{key}.")}
         self._where[key] = where
 
+    def include(self, key: str, document: Document) -> None:
+        """Put a whole document below an existing key; its own lines are the places of its values."""
+        self.set(key, document.data, document.where(""))
+        self._where |= {f"{key}.{child}": document.where(child) for child in document.lines if child}
+
     def add(self, key: str, value: Any) -> None:
         """Add a key that no file sets (facts of the dataset, the seed)."""
         *parents, last = key.split(".")
@@ -69,9 +74,11 @@ class Layers:
             raise ConfigError(f"{self.where(key)}: {key}: is not set here; it follows from the dataset or the table")
         target[last] = value
 
-    def build(self, cls: type[T]) -> T:
+    def build(self, cls: type[T], check: Callable[[T], None]) -> T:
         try:
-            return structure(cls, self._data)
+            built = structure(cls, self._data)
+            check(built)
+            return built
         except StructureError as error:
             raise ConfigError(f"{self.where(error.key)}: {error.key}: {error.problem}") from None
 
@@ -80,5 +87,5 @@ def _child(target: Any, name: str, key: str, where: str) -> Any:
     if not isinstance(target, Mapping):
         raise ConfigError(f"{where}: {key}: there is nothing below the value {target!r}")
     if name not in target:
-        raise ConfigError(f"{where}: {key}: {unknown(name, list(target))}")
+        raise ConfigError(f"{where}: {key}: {unknown(name, target)}")
     return target[name]

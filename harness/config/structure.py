@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -31,10 +32,11 @@ def structure(cls: type[T], data: object, key: str = "") -> T:
     return value
 
 
-def unknown(name: str, known: list[str], what: str = "key") -> str:
+def unknown(name: object, known: Iterable[object], what: str = "key") -> str:
     """One sentence for a name nobody declared, with the nearest declared one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    names = [str(one) for one in known]
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
     return f"unknown {what} '{name}'; {hint}"
 
 
@@ -50,7 +52,7 @@ def _dataclass(cls: type, data: object, key: str) -> Any:
     prefix = f"{key}." if key else ""
     for name in data:
         if name not in declared:
-            raise StructureError(f"{prefix}{name}", unknown(str(name), list(declared)))
+            raise StructureError(f"{prefix}{name}", unknown(name, declared))
     values = {}
     for name, field in declared.items():
         if name in data:
@@ -117,29 +119,33 @@ def _scalar(hint: Any, data: object, key: str) -> Any:
     if hint is float:
         if isinstance(data, int | float) and not isinstance(data, bool):
             return float(data)
-        raise StructureError(key, f"must be a number, not {_shown(data)}{_exponent_hint(data)}")
+        raise StructureError(key, f"must be a number, not {_shown(data)}{_number_hint(data)}")
     if hint is int:
         if isinstance(data, int) and not isinstance(data, bool):
             return data
-        raise StructureError(key, f"must be a whole number, not {_shown(data)}{_exponent_hint(data)}")
+        raise StructureError(key, f"must be a whole number, not {_shown(data)}{_number_hint(data)}")
     if isinstance(data, hint):
         return data
     names = {bool: "true or false", str: "text"}
     raise StructureError(key, f"must be {names.get(hint, hint)}, not {_shown(data)}")
 
 
-def _exponent_hint(data: object) -> str:
-    """YAML 1.1 reads 1e-6 as text; only 1.0e-6 is a number there."""
-    if isinstance(data, str):
-        try:
-            number = float(data)
-        except ValueError:
-            return ""
-        mantissa, _, exponent = repr(number).partition("e")
-        if exponent and "." not in mantissa:
-            mantissa += ".0"
-        return f"; YAML reads {data} as text, write {mantissa}{'e' if exponent else ''}{exponent}"
-    return ""
+def _number_hint(data: object) -> str:
+    """How to write a number that YAML 1.1 reads as text: 1e-6 lacks the point, 1.0e6 the sign."""
+    try:
+        number = float(data) if isinstance(data, str) else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    written = str(int(number)) if number.is_integer() and abs(number) < 1e15 else yaml_number(number)
+    return f"; YAML reads {data} as text here, write {written}{' without quotes' if written == data else ''}"
+
+
+def yaml_number(number: float) -> str:
+    """A finite float as YAML 1.1 reads it back."""
+    mantissa, e, exponent = repr(number).partition("e")
+    return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else mantissa + e + exponent
 
 
 def _shown(data: object) -> str:

@@ -8,6 +8,7 @@ FFCV's own.
 
 from __future__ import annotations
 
+import functools
 import queue
 import weakref
 from collections.abc import Generator
@@ -58,6 +59,15 @@ class Compiled:
         """End the threads of iterators that are still held."""
         for epoch in list(self._open):
             epoch.stop()
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(beton: Path, written_ns: int, batch: int, threads: int) -> Compiled:
+    """A process compiles the reader of a file once, though each run and split opens a Loader of its own.
+
+    `written_ns`, the file's time of writing, tells a file from another that was put in its place.
+    """
+    return Compiled(beton, batch, threads)
 
 
 class Epoch(EpochIterator):

@@ -103,10 +103,11 @@ class Loader:
     def _start(self, beton: Path, batch: int, threads: int) -> Reader:
         with torch_threads_kept():
             try:
-                from harness.data.compiled import Compiled  # noqa: PLC0415 - imports FFCV
+                from harness.data.compiled import compiled  # noqa: PLC0415 - imports FFCV
             except ImportError:
                 return Plain(self._beton, batch)
-            return Compiled(beton, batch, min(threads, len(os.sched_getaffinity(0))))
+            usable = min(threads, len(os.sched_getaffinity(0)))
+            return compiled(beton, beton.stat().st_mtime_ns, batch, usable)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from harness.config.document import Document, read_yaml
@@ -39,15 +39,19 @@ def read_layout(table: str, cells: tuple[str, ...]) -> Layout:
     """The layout of a table whose rows must be exactly its declared cells."""
     document = read_yaml(project_root() / "tables" / f"table{table}.yaml")
     layout = read_as(Layout, document)
+    if layout.table != table:
+        raise document.error("table", f"says '{layout.table}' in the file of table {table}")
     _check(layout, document, cells)
     return layout
 
 
 def _check(layout: Layout, document: Document, cells: tuple[str, ...]) -> None:
     for number, row in enumerate(layout.rows):
+        if "cell" not in row:
+            raise document.error(f"rows[{number}]", "names no cell")
         for name in row:
             _known(name, ["cell", *layout.columns], "column", document, f"rows[{number}]")
-        _known(str(row.get("cell")), cells, "cell", document, f"rows[{number}]")
+        _known(str(row["cell"]), cells, "cell", document, f"rows[{number}]")
     shown = [row["cell"] for row in layout.rows]
     missing = [cell for cell in cells if cell not in shown]
     if missing or len(set(shown)) != len(shown):
@@ -60,6 +64,6 @@ def _check(layout: Layout, document: Document, cells: tuple[str, ...]) -> None:
             _known(metric, METRICS, "metric", document, f"paper.{cell}")
 
 
-def _known(name: str, names: Iterable[str], what: str, document: Document, key: str) -> None:
-    if name not in (known := list(names)):
+def _known(name: str, known: Collection[str], what: str, document: Document, key: str) -> None:
+    if name not in known:
         raise document.error(key, unknown(name, known, what))

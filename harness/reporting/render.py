@@ -32,7 +32,7 @@ CSV_COLUMNS = (
 
 
 def render_csv(table: Table) -> str:
-    """Numbers in full precision; an empty field is a number there is not."""
+    """Numbers to the ninth decimal, beyond which is rounding noise; an empty field is a number there is not."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -58,7 +58,7 @@ def render_csv(table: Table) -> str:
 
 
 def render_markdown(table: Table) -> str:
-    rows = [_header(table), *_body(table)]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in (_header(table), *_body(table))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
@@ -181,7 +181,7 @@ def _paper(number: CellNumber) -> str:
 
 
 def _full(number: float | None) -> str:
-    return "" if number is None else repr(float(number))
+    return "" if number is None else repr(round(float(number), 9) + 0.0)  # no -0.0
 
 
 _TEX = {
@@ -195,6 +195,9 @@ _TEX = {
     "}": "\\}",
     "~": "\\textasciitilde{}",
     "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
     "✓": "$\\checkmark$",
     "±": "$\\pm$",
     "†": "$\\dagger$",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from mlflow.entities import Metric, Param, Run, RunTag  # after the environment it reads at import
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from harness.tracking.record import Record
 from harness.tracking.spool import Point
@@ -34,6 +36,8 @@ _STATUS = {
     "diverged": "FINISHED",
     "retired": "KILLED",
 }
+_RESULT = "result."
+_ENDING = ("harness.error", "harness.selection", "harness.flag.")  # tags that not every ending has
 
 
 class MlflowStore:
@@ -55,34 +59,41 @@ class MlflowStore:
                     found[key] = _stored(key, run)
             return found
 
-    def put(self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str]) -> Stored:
+    def put(
+        self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
+    ) -> Stored:
+        tags = {**_tags(record), **labels, "harness.forgotten": str(forgotten), "harness.stamp": stamp}
         with self._speaking() as client:
             run = self._run(client, record.key)
-            if run is None:
-                run = client.create_run(
-                    self._experiment,
-                    start_time=round(record.started_unix_s * 1000),
-                    tags={"harness.key": record.key},
-                    run_name=f"{record.kind}-{record.key}",
-                )
-                params = [Param(name, str(value)[:6000]) for name, value in _flat(record.spec)]
-                for start in range(0, len(params), PARAMS):
-                    client.log_batch(run.info.run_id, params=params[start : start + PARAMS])
+            if run is not None and run.data.tags.get("harness.forgotten", "0") != str(forgotten):
+                client.delete_run(run.info.run_id)  # a point cannot be taken out of a run
+                run = None
+            run = run or self._create(client, record)
             run_id = run.info.run_id
-            metrics = [
-                Metric(name, value, point.time_unix_ms, point.step)
-                for point in points
-                for name, value in point.metrics.items()
-            ]
-            ended = round((record.ended_unix_s or record.started_unix_s) * 1000)
-            metrics += [Metric(name, value, ended, 0) for name, value in record.results.items()]
-            metrics += [Metric(f"cost.{name}", value, ended, 0) for name, value in record.cost.items()]
-            for start in range(0, len(metrics), BATCH):
-                client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-            tags = {**_tags(record), **labels, "harness.stamp": stamp}  # the stamp says all of it has arrived
-            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-            client.set_terminated(run_id, _STATUS[record.state], ended) if record.ended_unix_s else None
-            return Stored(record.key, run_id, record.state, stamp, dict(record.results), dict(record.flags))
+            _log_metrics(client, run_id, record, points)
+            for name in run.data.tags.keys() - tags.keys():
+                if name.startswith(_ENDING):  # of an earlier attempt
+                    client.delete_tag(run_id, name)
+            if record.ended_unix_s is None:
+                client.update_run(run_id, status="RUNNING")
+            else:
+                client.set_terminated(run_id, _STATUS[record.state], round(record.ended_unix_s * 1000))
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])  # last: all is there
+            return Stored(
+                record.key, run_id, record.state, stamp, dict(record.results), dict(record.flags), dict(labels)
+            )
+
+    def _create(self, client: Any, record: Record) -> Run:
+        run = client.create_run(
+            self._experiment,
+            start_time=round(record.started_unix_s * 1000),
+            tags={"harness.key": record.key},
+            run_name=f"{record.kind}-{record.key}",
+        )
+        params = [Param(name, str(value)[:6000]) for name, value in _flat(record.spec)]
+        for start in range(0, len(params), PARAMS):
+            client.log_batch(run.info.run_id, params=params[start : start + PARAMS])
+        return run
 
     def _run(self, client: Any, key: str) -> Run | None:
         # The oldest one, should two processes ever have created the same run at once.
@@ -103,8 +114,20 @@ class MlflowStore:
                 self._experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
                 self._client = client
             yield self._client
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             raise StoreError(f"MLflow at {self.uri} does not answer: {str(error).splitlines()[0]}") from error
+
+
+def _log_metrics(client: Any, run_id: str, record: Record, points: Iterable[Point]) -> None:
+    """Curves under their own names; results and costs under `result.` and `cost.`, as a curve may share the name."""
+    metrics = [
+        Metric(name, value, point.time_unix_ms, point.step) for point in points for name, value in point.metrics.items()
+    ]
+    ended = round((record.ended_unix_s or record.started_unix_s) * 1000)
+    metrics += [Metric(f"{_RESULT}{name}", value, ended, 0) for name, value in record.results.items()]
+    metrics += [Metric(f"cost.{name}", value, ended, 0) for name, value in record.cost.items()]
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 def _tags(record: Record) -> dict[str, str]:
@@ -125,9 +148,9 @@ def _tags(record: Record) -> dict[str, str]:
 def _stored(key: str, run: Run) -> Stored:
     tags = run.data.tags
     results = {
-        name: (float("inf") if value >= INFINITE else value)
+        name.removeprefix(_RESULT): math.copysign(math.inf, value) if abs(value) >= INFINITE else value
         for name, value in run.data.metrics.items()
-        if not name.startswith("cost.")
+        if name.startswith(_RESULT)
     }
     flags = {
         name.removeprefix("harness.flag."): value == "true"
@@ -141,6 +164,7 @@ def _stored(key: str, run: Run) -> Stored:
         tags.get("harness.stamp", ""),
         results,
         flags,
+        labels=dict(tags),
     )
 
 
@@ -154,8 +178,5 @@ def _flat(spec: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 def quiet() -> None:
     """Keep alembic's and MLflow's chatter off the person's screen."""
-    import logging  # noqa: PLC0415
-
     for name in ("alembic", "mlflow", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    sys.stdout.flush()

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.config.errors import ConfigError
 from harness.config.structure import StructureError, structure
 
 State = Literal["running", "done", "failed", "diverged", "retired"]
 FINISHED: tuple[State, ...] = ("done", "diverged")
 
 
-class RecordError(RuntimeError):
+class RecordError(ConfigError):
     """A record that cannot be read as one: the file, and what to do."""
 
 
@@ -53,12 +54,12 @@ class Runs:
         """The record of a key; None where the run was never started."""
         path = self.folder(key) / "record.json"
         try:
-            text = path.read_text(encoding="utf-8")
+            raw = path.read_bytes()
         except FileNotFoundError:
             return None
         try:
-            record = structure(Record, json.loads(text))
-        except (json.JSONDecodeError, StructureError) as error:
+            record = structure(Record, json.loads(raw))
+        except (UnicodeDecodeError, json.JSONDecodeError, StructureError) as error:
             raise RecordError(f"{path} is no record ({error}); delete its folder to run it again") from None
         if record.key != key:
             raise RecordError(f"{path} is the record of {record.key}; delete its folder to run {key} again")

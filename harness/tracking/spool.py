@@ -1,7 +1,7 @@
 """The spool: every reported number, appended to a local file and on the disk before training goes on.
 
 A point keeps the time it was first reported. MLflow's identity of a metric includes that time, so replaying a spool
-adds nothing that is already there.
+adds nothing that is already there. Nothing but a torn end is ever cut off: what a resumed run forgets, a line says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from harness.tracking.record import RecordError
 
 
 @dataclass(frozen=True)
@@ -23,41 +26,51 @@ class Point:
 
 
 class Spool:
-    """runs/<key>/spool.jsonl, written by one process at a time."""
+    """runs/<key>/spool.jsonl, written by one process at a time; a process that resumes begins with `drop_after`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
-        line = json.dumps({"time_unix_ms": time.time_ns() // 1_000_000, "step": step, "metrics": metrics})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._append({"time_unix_ms": time.time_ns() // 1_000_000, "step": step, "metrics": metrics})
 
     def read(self) -> list[Point]:
-        """All whole lines; what a crash left of a last one is not a point."""
+        """All points that stand; what a crash left of a last line is not one."""
+        return self.history()[0]
+
+    def history(self) -> tuple[list[Point], int]:
+        """The points that stand, and how often points before them were forgotten."""
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
-            return []
-        points = []
-        for line in lines:
-            raw = json.loads(line)
-            points.append(Point(int(raw["time_unix_ms"]), int(raw["step"]), dict(raw["metrics"])))
-        return points
+            return [], 0
+        points: list[Point] = []
+        forgotten = 0
+        for number, line in enumerate(lines, 1):
+            try:
+                raw = json.loads(line)
+                if "dropped_after" in raw:
+                    points = [point for point in points if point.step <= raw["dropped_after"]]
+                    forgotten += 1
+                else:
+                    points.append(Point(int(raw["time_unix_ms"]), int(raw["step"]), dict(raw["metrics"])))
+            except (KeyError, TypeError, ValueError):
+                raise RecordError(f"{self.path}:{number} is no line of a spool; delete it to go on") from None
+        return points, forgotten
 
     def drop_after(self, step: int) -> None:
         """Forget what was reported past the checkpoint a run resumes from: it will be reported again."""
         if not self.path.exists():
             return
-        kept = [point for point in self.read() if point.step <= step]
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
-            for point in kept:
-                raw = {"time_unix_ms": point.time_unix_ms, "step": point.step, "metrics": point.metrics}
-                file.write(json.dumps(raw).encode() + b"\n")
+        whole, newline, torn = self.path.read_bytes().rpartition(b"\n")
+        if torn:
+            os.truncate(self.path, len(whole + newline))
+        if any(point.step > step for point in self.read()):
+            self._append({"dropped_after": step})
+
+    def _append(self, raw: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(json.dumps(raw).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path)

@@ -16,7 +16,7 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A run as the store knows it: what reports are made from."""
+    """A run as the store knows it: what reports are made from. `labels` holds at least those it was put with."""
 
     key: str
     run_id: str
@@ -24,6 +24,7 @@ class Stored:
     stamp: str
     results: dict[str, float] = field(default_factory=dict)
     flags: dict[str, bool] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -35,8 +36,13 @@ class Store(Protocol):
         """The runs among `keys` that the store holds."""
         ...
 
-    def put(self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str]) -> Stored:
-        """Create or complete the run of a record. `stamp` says what was put; `labels` are tags for people."""
+    def put(
+        self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
+    ) -> Stored:
+        """Create or complete the run of a record. `stamp` says what was put; `labels` are tags for people.
+
+        Where `forgotten` has changed, points that were put before no longer stand and are taken out.
+        """
         ...
 
 
@@ -47,19 +53,30 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.runs: dict[str, Stored] = {}
-        self.points: dict[str, set[tuple[int, int, str, float]]] = {}
-        self.labels: dict[str, dict[str, str]] = {}
+        self.points: dict[str, dict[tuple[int, int, str], float]] = {}  # by time, step and name
+        self._forgotten: dict[str, int] = {}
 
     def find(self, keys: Iterable[str]) -> dict[str, Stored]:
         return {key: self.runs[key] for key in keys if key in self.runs}
 
-    def put(self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str]) -> Stored:
-        known = self.points.setdefault(record.key, set())
+    def put(
+        self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
+    ) -> Stored:
+        if self._forgotten.setdefault(record.key, forgotten) != forgotten:
+            self.points.pop(record.key, None)
+            self._forgotten[record.key] = forgotten
+        known = self.points.setdefault(record.key, {})
         for point in points:
-            known.update((point.time_unix_ms, point.step, name, value) for name, value in point.metrics.items())
-        self.labels.setdefault(record.key, {}).update(labels)
+            known.update({(point.time_unix_ms, point.step, name): value for name, value in point.metrics.items()})
+        before = self.runs.get(record.key)
         stored = Stored(
-            record.key, f"memory-{record.key}", record.state, stamp, dict(record.results), dict(record.flags)
+            key=record.key,
+            run_id=f"memory-{record.key}",
+            state=record.state,
+            stamp=stamp,
+            results=dict(record.results),
+            flags=dict(record.flags),
+            labels={**(before.labels if before else {}), **labels},
         )
         self.runs[record.key] = stored
         return stored

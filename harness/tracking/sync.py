@@ -6,33 +6,36 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from harness.tracking.record import Runs
+from harness.tracking.record import RecordError, Runs
 from harness.tracking.spool import Spool
 from harness.tracking.store import Store, StoreError
+
+FORM = 2  # moves when the store is told something new or in another way, so that every run is sent again
 
 
 def _stamp(runs: Runs, key: str) -> str:
     """What the store must have been told: the record's write time and the spool's length."""
     record = (runs.folder(key) / "record.json").stat()
     spool = runs.folder(key) / "spool.jsonl"
-    return f"{record.st_mtime_ns}:{spool.stat().st_size if spool.exists() else 0}"
+    return f"{FORM}:{record.st_mtime_ns}:{spool.stat().st_size if spool.exists() else 0}"
 
 
 def sync(
     runs: Runs, store: Store, keys: Iterable[str], labels: Mapping[str, Mapping[str, str]] | None = None
 ) -> list[str]:
-    """Put every run of `keys` whose record or spool the store has not seen; return their keys."""
+    """Put every run of `keys` whose record, spool or labels the store has not seen; return their keys."""
     known = [key for key in keys if (runs.folder(key) / "record.json").exists()]
     stored = store.find(known)
     changed = []
     for key in known:
         own = (labels or {}).get(key, {})
-        stamp = "|".join([_stamp(runs, key), *(f"{name}={value}" for name, value in sorted(own.items()))])
-        if key in stored and stored[key].stamp == stamp:
+        stamp = _stamp(runs, key)
+        if key in stored and stored[key].stamp == stamp and own.items() <= stored[key].labels.items():
             continue
         record = runs.read(key)
         assert record is not None, "its file was there a moment ago"
-        store.put(record, Spool(runs.folder(key) / "spool.jsonl").read(), stamp, own)
+        points, forgotten = Spool(runs.folder(key) / "spool.jsonl").history()
+        store.put(record, points, stamp, own, forgotten)
         changed.append(key)
     return changed
 
@@ -66,7 +69,7 @@ class Syncer:
             try:
                 sync(self.runs, self.store, self.keys, self.labels)
                 warned = False
-            except StoreError as error:
+            except (StoreError, RecordError) as error:
                 if not warned:
                     self.warn(f"{error}; results are kept in {self.runs.path} and will be sent later")
                 warned = True

@@ -1,0 +1,152 @@
+"""From cells to runs: grids, sharing, and how a profile carries the paper's values over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.config.errors import ConfigError
+from harness.config.expand import UNTRAINED, Expansion, declared_cells, expand
+from harness.config.files import table_ids
+from harness.config.schema import Pretrain, RandomEncoder
+
+Write = Callable[[str], None]
+
+
+def _subjects(expansion: Expansion) -> dict[str, Pretrain]:
+    return {m.cell: m.subject for m in expansion.members if m.seed == 0 and isinstance(m.subject, Pretrain)}
+
+
+def test_the_paper_scale_is_the_paper() -> None:
+    """Protects every value of the paper's 300-epoch baseline (its appendices A to C and Table 6)."""
+    byol = _subjects(expand("5b", "imagenet", 1, "byol"))["byol"]
+    assert (byol.data.dataset, byol.data.split, byol.data.image_size) == ("imagenet", "train+valid", 224)
+    assert (byol.model.encoder, byol.model.width) == ("resnet50", 1)
+    assert byol.model.projector == byol.model.predictor == (4096, 256)
+    assert (byol.objective.target, byol.objective.tau_base, byol.objective.beta) == ("ema", 0.99, 0.0)
+    assert (byol.optimizer.base_lr, byol.optimizer.weight_decay, byol.optimizer.momentum) == (0.3, 1e-6, 0.9)
+    assert (byol.schedule.epochs, byol.schedule.warmup_epochs, byol.schedule.update_batch) == (300, 10, 4096)
+    first, second = byol.data.views.first, byol.data.views.second
+    assert (first.blur, first.solarize, second.blur, second.solarize) == (1.0, 0.0, 0.1, 0.2)
+    for view in (first, second):
+        assert (view.crop_area, view.flip, view.blur_sigma) == ((0.08, 1.0), 0.5, (0.1, 2.0))
+        assert (view.jitter, view.grayscale) == (0.8, 0.2)
+        assert (view.brightness, view.contrast, view.saturation, view.hue) == (0.4, 0.4, 0.2, 0.1)
+
+
+def test_the_laptop_scale() -> None:
+    """Protects each kind of map with its exact value: table, value, factor, floor, relative and complement."""
+    byol = _subjects(expand("5b", "laptop", 1, "byol"))["byol"]
+    assert (byol.data.dataset, byol.data.image_size, byol.model.encoder) == ("digits", 16, "resnet_tiny")
+    assert byol.data.views.second.crop_area == (0.4, 1.0)
+    assert byol.model.projector == byol.model.predictor == (256, 16)
+    assert byol.schedule.update_batch == byol.schedule.statistics_batch == 128
+    assert (byol.schedule.epochs, byol.schedule.warmup_epochs) == (40, 2)
+    assert (byol.optimizer.base_lr, byol.optimizer.weight_decay) == (1.0, 1e-4)
+    assert byol.objective.tau_base == 0.95
+    assert byol.data.stand_in
+    assert byol.optimizer.momentum == 0.9, "what no map names stays the paper's"
+
+
+def test_maps_carry_what_a_cell_sets(table: Write) -> None:
+    """Protects the meaning of an ablation at another scale: a ratio to the recipe's value stays that ratio."""
+    table(
+        "  - {id: lr, set: {optimizer.base_lr: 0.15}}\n"
+        "  - {id: wd, set: {optimizer.weight_decay: 0}}\n"
+        "  - {id: tau, set: {objective.tau_base: 0.999}}\n"
+        "  - {id: batch, set: {schedule.update_batch: 4096, schedule.statistics_batch: 256}}\n"
+        "  - {id: heads, set: {model.projector: [8192, 64], model.predictor: [64]}}\n"
+    )
+    cells = _subjects(expand("5b", "laptop"))
+    assert cells["lr"].optimizer.base_lr == 0.5
+    assert cells["wd"].optimizer.weight_decay == 0.0
+    assert cells["tau"].objective.tau_base == 0.995
+    assert (cells["batch"].schedule.update_batch, cells["batch"].schedule.statistics_batch) == (128, 16)
+    assert cells["heads"].model.projector == (512, 16)
+    assert cells["heads"].model.predictor == (16,)
+
+
+def test_a_null_has_nothing_to_scale(table: Write) -> None:
+    """Protects cells without a moving target or a predictor from the maps of either."""
+    table("  - {id: only, set: {objective.target: online, objective.tau_base: null}}\n")
+    assert _subjects(expand("5b", "laptop"))["only"].objective.tau_base is None
+
+
+def test_grid(table: Write) -> None:
+    """Protects the order, names and values of a grid's cells, and that its id must name each key."""
+    table(
+        '  - {id: "b{beta}_t{temperature}", set: {objective.predictor: false},'
+        " grid: {objective.beta: [0.5, 1.0], objective.temperature: [0.1, 0.3]}}\n"
+    )
+    expansion = expand("5b", "imagenet")
+    assert expansion.cells == declared_cells("5b") == ("b0.5_t0.1", "b0.5_t0.3", "b1.0_t0.1", "b1.0_t0.3")
+    objective = _subjects(expansion)["b0.5_t0.3"].objective
+    assert (objective.beta, objective.temperature, objective.predictor) == (0.5, 0.3, False)
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ('{id: "x_{tau}", grid: {objective.beta: [0.0]}}', "id 'x_{tau}' names 'tau', which its grid does not hold"),
+        ('{id: "x_{beta.no}", grid: {objective.beta: [0.0]}}', "which its grid does not hold"),
+        ("{id: x, grid: {objective.beta: []}}", "grid: objective.beta: names no value"),
+        ("{id: x, set: {objective.beta: 0.0}, grid: {objective.beta: [0.0]}}", "grid: objective.beta: is in `set` too"),
+        ("{id: x, grid: {schedule.epochs: [100, 300]}}", "cell id 'x' already stands at"),
+    ],
+)
+def test_a_grid_that_cannot_be(table: Write, cell: str, problem: str) -> None:
+    """Protects against cells that would silently overwrite each other or vanish."""
+    table(f"  - {cell}\n")
+    with pytest.raises(ConfigError) as caught:
+        expand("5b", "imagenet")
+    assert str(caught.value).startswith("experiments/tables/table5b.yaml:7: ")
+    assert problem in str(caught.value)
+
+
+def test_a_cell_may_change_its_evaluation(table: Write) -> None:
+    """Protects sharing: two protocols on one subject are one pretraining and two evaluations."""
+    table("  - {id: a, set: {}}\n  - {id: b, set: {}, evaluate: {epochs: 90}}\n")
+    expansion = expand("5b", "imagenet", 1)
+    a, b = expansion.members
+    assert a.subject_key == b.subject_key
+    assert (a.evaluation.epochs, b.evaluation.epochs) == (80, 90)
+    assert [spec.kind for spec in expansion.runs().values()] == ["pretrain", "linear", "linear"]
+
+
+def test_a_cell_may_change_its_views(table: Write) -> None:
+    """Protects cells that name a file of views, or one probability of it."""
+    table("  - {id: a, set: {data.views: byol, data.views.second.blur: 0.5}}\n")
+    views = _subjects(expand("5b", "imagenet"))["a"].data.views
+    assert (views.first.blur, views.second.blur) == (1.0, 0.5)
+
+
+def test_seeds_and_one_cell() -> None:
+    """Protects SEEDS and CELL: each restricts, and neither changes a key."""
+    full = expand("5b", "laptop")
+    few = expand("5b", "laptop", 2, "simclr")
+    assert few.seeds == (0, 1)
+    assert few.cells == ("simclr",)
+    assert [m for m in full.members if m.cell == "simclr" and m.seed < 2] == list(few.members)
+    assert all(member.evaluation.subject == member.subject_key for member in full.members)
+
+
+def test_the_untrained_encoder() -> None:
+    """Protects the footer's row: evaluated as any other, where the profile asks, with nothing to train."""
+    full = expand("5b", "laptop")
+    rows = [member for member in full.members if member.cell == UNTRAINED]
+    assert full.cells[-1] == UNTRAINED
+    assert [member.seed for member in rows] == [0, 1, 2]
+    assert all(isinstance(member.subject, RandomEncoder) for member in rows)
+    assert not {member.subject_key for member in rows} & full.runs().keys()
+    assert UNTRAINED not in expand("5b", "imagenet").cells
+    assert UNTRAINED not in declared_cells("5b")
+
+
+def test_tables_come_in_the_order_of_the_paper(edit: Callable[[str, str, str], None]) -> None:
+    """Protects `make tables` from reading 14a before 5b."""
+    from pathlib import Path  # noqa: PLC0415
+
+    for table in ("raft1", "14a", "10", "5a"):
+        Path(f"experiments/tables/table{table}.yaml").touch()
+    assert table_ids() == ["5a", "5b", "10", "14a", "raft1"]

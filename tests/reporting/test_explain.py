@@ -1,0 +1,57 @@
+"""What is behind a cell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.config.expand import expand
+from harness.config.identity import plain
+from harness.reporting.collect import collect
+from harness.reporting.explain import explanation, lines
+from harness.tracking.record import Record, Runs
+from harness.tracking.store import MemoryStore
+from harness.tracking.sync import sync
+
+
+def test_a_cell_of_which_one_seed_is_finished(tmp_path: Path) -> None:
+    """Protects the way back from a number: keys, records, commits, specs and the runs in MLflow, as JSON."""
+    runs, store = Runs(tmp_path / "runs"), MemoryStore()
+    expansion = expand("5b", "laptop", 2, "byol")
+    done = expansion.members[0]
+    for key, kind, results in (
+        (done.subject_key, "pretrain", {"pretrain.loss": 0.5}),
+        (done.evaluation_key, "linear", {"linear_imagenet.top1": 90.0}),
+    ):
+        record = Record(
+            key=key,
+            kind=kind,
+            state="done",
+            spec={},
+            commit="c0ffee",
+            environment={"torch": "2"},
+            started_unix_s=1.0,
+            ended_unix_s=2.0,
+            results=results,
+            flags={"collapsed": False},
+        )
+        runs.write(record)
+    sync(runs, store, runs.keys())
+    facts = explanation(expansion, "byol", collect(expansion, store)["byol"], runs, "sqlite:///x")
+    assert json.loads(json.dumps(facts)) == json.loads(json.dumps(facts, default=str)), "JSON types alone"
+    assert (facts["cell"], facts["profile"], facts["mlflow"]) == ("table5b:byol", "laptop", "sqlite:///x")
+    assert json.loads(json.dumps(facts["subject"])) == plain(done.subject)
+    first, second = facts["seeds"]
+    assert (first["state"], second["state"]) == ("done", "pending")
+    assert first["runs"]["evaluation"]["results"] == {"linear_imagenet.top1": 90.0}
+    assert first["runs"]["subject"]["commit"] == "c0ffee"
+    assert first["runs"]["subject"]["flags"] == {"collapsed": False}
+    assert first["runs"]["subject"]["mlflow_run"] == f"memory-{done.subject_key}"
+    unfinished = second["runs"]["subject"]
+    assert unfinished["key"] == expansion.members[1].subject_key
+    assert unfinished["mlflow_run"] is None
+    assert "state" not in unfinished
+    text = "\n".join(lines(facts))
+    for part in ("table5b:byol at profile laptop", done.subject_key, "linear_imagenet.top1: 90", "tau_base: 0.95"):
+        assert part in text
+    assert "seed 1: pending" in text
