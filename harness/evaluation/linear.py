@@ -20,6 +20,7 @@ from harness.data.prepare import Dataset
 from harness.data.stream import Stream
 from harness.evaluation import metrics
 from harness.evaluation.sealed import Seal, Selection
+from harness.models.initial import initialise
 from harness.models.resnet import ResNet
 from harness.optim.schedules import cosine, peak_learning_rate, total_updates
 from harness.training.loop import Diverged
@@ -60,13 +61,14 @@ class LinearEvaluation:
         self.encoder = encoder.to(device).eval().requires_grad_(False)
         torch.manual_seed(spec.seed)
         first = nn.Linear(encoder.features, dataset.classes)
+        initialise(first)  # as the release's classifier
         self.heads = [nn.Linear(encoder.features, dataset.classes).to(device) for _ in spec.learning_rates]
         for head in self.heads:  # the heads differ by their learning rate alone
             head.load_state_dict(first.state_dict())
         groups = [{"params": list(head.parameters()), "lr": 0.0} for head in self.heads]
         self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, nesterov=True)
         self._loader = Loader(dataset.beton(spec.data.train), ranks.plan.microbatch, threads)
-        self._loss = torch.zeros(())
+        self._last: tuple[int, Tensor] | None = None  # the update just made, and the loss of each head
 
     def feed(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         plan = self.ranks.plan
@@ -94,30 +96,34 @@ class LinearEvaluation:
             features: Tensor = self.encoder(view)
         return features
 
-    def _logits(self, features: Tensor) -> Tensor:
+    @staticmethod
+    def _logits(features: Tensor, heads: list[nn.Linear]) -> Tensor:
         """(heads, B, classes) in one matrix product."""
-        weight = torch.cat([head.weight for head in self.heads])
-        bias = torch.cat([head.bias for head in self.heads])
-        return F.linear(features, weight, bias).view(len(features), len(self.heads), -1).transpose(0, 1)
+        weight = torch.cat([head.weight for head in heads])
+        bias = torch.cat([head.bias for head in heads])
+        return F.linear(features, weight, bias).view(len(features), len(heads), -1).transpose(0, 1)
 
     def update(self, step: int, batch: tuple[Tensor, Tensor]) -> None:
         features, labels = batch
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self._logits(features)
-        # The sum over heads of each head's mean: no head's gradient depends on another.
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(self.heads)), reduction="sum") / len(labels)
-        loss.backward()
+        logits = self._logits(features, self.heads)
+        each = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(self.heads)), reduction="none")
+        losses = each.view(len(self.heads), -1).mean(1)
+        losses.sum().backward()  # no head's gradient depends on another
         self.ranks.average_gradients(parameter for head in self.heads for parameter in head.parameters())
         for group, base in zip(self.optimizer.param_groups, self.spec.learning_rates, strict=True):
             group["lr"] = cosine(step, self.total, peak_learning_rate(base, self.spec.batch))
         self.optimizer.step()
-        self._loss = loss.detach() / len(self.heads)
+        self._last = step, losses.detach()
 
     def diagnose(self) -> dict[str, float]:
-        loss = float(self.ranks.average(self._loss))
-        if all(not bool(torch.isfinite(head.weight).all()) for head in self.heads):
-            raise Diverged(-1, {"loss": loss})
-        return {"loss": loss} if np.isfinite(loss) else {}
+        """The best head's loss. A head that diverged is passed over; when all have, so has the evaluation."""
+        assert self._last is not None, "diagnostics follow an update"
+        losses = self.ranks.average(self._last[1])
+        finite = losses[torch.isfinite(losses)]
+        if len(finite) == 0:
+            raise Diverged(self._last[0] + 1, {})
+        return {"loss": float(finite.min())}
 
     def state_dict(self) -> dict[str, Any]:
         return {"heads": [head.state_dict() for head in self.heads], "optimizer": self.optimizer.state_dict()}
@@ -129,28 +135,29 @@ class LinearEvaluation:
 
     def score(self, seal: Seal) -> Scores:
         """Choose on the held-out split, write the choice down, then open the test split for it once."""
-        held_out = self._accuracies(self.spec.data.select)
+        held_out = self._accuracies(self.spec.data.select, self.heads)
         selection = Selection(
             metric=f"{self.spec.evaluation}.{self.spec.data.select}.top1",
             candidates=tuple(f"learning_rate={rate}" for rate in self.spec.learning_rates),
             scores=tuple(top1 for top1, _ in held_out),
         )
-        record = seal.record(selection)
-        top1, top5 = seal.open(selection, lambda: self._accuracies(self.spec.data.test)[selection.chosen])
+        record = self.ranks.first_alone(lambda: seal.record(selection))
+        chosen = [self.heads[selection.chosen]]
+        ((top1, top5),) = seal.open(selection, lambda: self._accuracies(self.spec.data.test, chosen))
         name = self.spec.evaluation
         return Scores({f"{name}.top1": top1, f"{name}.top5": top5}, record)
 
-    def _accuracies(self, split: str) -> list[tuple[float, float]]:
-        """Top-1 and top-5 of every head over a split, each rank counting its own share."""
+    def _accuracies(self, split: str, heads: list[nn.Linear]) -> list[tuple[float, float]]:
+        """Top-1 and top-5 of each of `heads` over a split, each rank counting its own share."""
         indices = self._dataset.indices(split)
         plan = self.ranks.plan
         loader = Loader(self._dataset.beton(split), SCORE_BATCH, self._threads)
-        counts = torch.zeros(len(self.heads), len(metrics.TOP), dtype=torch.int64, device=self.device)
+        counts = torch.zeros(len(heads), len(metrics.TOP), dtype=torch.int64, device=self.device)
         try:
             for batch in loader.batches(indices[plan.rank :: plan.world]):
                 draws = centre(len(batch.index), batch.pixels.shape[1], batch.pixels.shape[2])
                 with torch.no_grad():
-                    logits = self._logits(self._features(batch.pixels, draws))
+                    logits = self._logits(self._features(batch.pixels, draws), heads)
                 counts += metrics.correct(logits, batch.label.to(self.device))
         finally:
             loader.close()

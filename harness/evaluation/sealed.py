@@ -54,7 +54,9 @@ class Seal:
                 )
             return known
         entry: dict[str, object] = {
-            **asdict(selection),
+            "metric": selection.metric,
+            "candidates": list(selection.candidates),
+            "scores": list(selection.scores),
             "chosen": selection.candidates[selection.chosen],
             "digest": selection.digest,
             "recorded_unix_s": time.time(),

@@ -43,7 +43,7 @@ class Line:
 
 def lines(plan: Plan, runs: Runs) -> list[Line]:
     """The plan's runs as they stand on disk, whoever runs them."""
-    return [Line(run, status(runs, run.key), read_progress(runs.folder(run.key))) for run in plan.runs]
+    return [Line(run, status(runs, run.key, run.spec), read_progress(runs.folder(run.key))) for run in plan.runs]
 
 
 def title(run: Planned) -> str:
@@ -108,20 +108,28 @@ class Board:
 
     def _watch(self) -> None:
         if self._console.is_terminal:
-            with Live(console=self._console, refresh_per_second=2, transient=True) as live:
-                while not self._stop.wait(POLL_SECONDS):
-                    board, elapsed = lines(self._plan, self._runs), time.monotonic() - self._started
-                    live.update(render(board, elapsed, self._left_s(board, elapsed)))
-            return
-        finished = {line.run.key for line in lines(self._plan, self._runs) if line.status in FINISHED}
-        spoken = time.monotonic()
-        while not self._stop.wait(POLL_SECONDS):
+            self._live()
+        else:
+            self._plain()
+
+    def _live(self) -> None:
+        with Live(console=self._console, refresh_per_second=2, transient=True) as live:
+            while not self._stop.wait(POLL_SECONDS):
+                board, elapsed = lines(self._plan, self._runs), time.monotonic() - self._started
+                live.update(render(board, elapsed, self._left_s(board, elapsed)))
+
+    def _plain(self) -> None:
+        """A line when a run ends and a summary now and then; one last look when the sweep is over."""
+        said = {run.key for run in self._plan.runs if run.finished}
+        spoken, over = time.monotonic(), False
+        while not over:
+            over = self._stop.wait(POLL_SECONDS)
             board, elapsed = lines(self._plan, self._runs), time.monotonic() - self._started
             for line in board:
-                if line.status in FINISHED and line.run.key not in finished:
-                    finished.add(line.run.key)
-                    spent = duration(line.seen.spent_s) if line.seen else "-"
-                    self._say(f"{line.status}: {title(line.run)} in {spent}")
-            if time.monotonic() - spoken >= PLAIN_SECONDS:
+                if line.status in FINISHED and line.run.key not in said:
+                    said.add(line.run.key)
+                    spent = f" in {duration(line.seen.spent_s)}" if line.seen else ""
+                    self._say(f"{line.status}: {title(line.run)}{spent}")
+            if not over and time.monotonic() - spoken >= PLAIN_SECONDS:
                 spoken = time.monotonic()
                 self._say(summary(board, elapsed, self._left_s(board, elapsed)))

@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Read by Ray at import: no usage reports, none of its tables on the screen, results as they come.
-for _name, _value in {
+SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-}.items():
+}
+for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402  # after the environment it reads
@@ -29,8 +31,8 @@ OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size passes through Ray: runs rea
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[dict[str, float]]:
-    """A Ray to work with; yields its resources. A local one ends with the block."""
+def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
+    """A Ray to work with; yields the resources of each of its nodes. A local one ends with the block."""
     if address is None or address == "local":
         ray.init(
             address="local",
@@ -43,11 +45,12 @@ def connected(address: str | None) -> Iterator[dict[str, float]]:
     else:
         _check_reachable(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            environment = {name: os.environ[name] for name in SETTINGS}  # a local Ray inherits it, a cluster does not
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": environment})
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
     try:
-        yield ray.cluster_resources()
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
 

@@ -43,6 +43,8 @@ class Frontier(Searcher):
             self.failed.append(run)
         elif result.get("state") == "done":
             self._finished.add(run.key)
+        else:  # it diverged: a result, but nothing to evaluate
+            self._waiting = [other for other in self._waiting if subject_of(other.spec) != run.key]
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the state, and a new sweep plans from them."""

@@ -7,9 +7,12 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.tracking.spool import Spool
-from harness.training.loop import Progress
+
+if TYPE_CHECKING:  # planning looks at progress and must not wait for torch
+    from harness.training.loop import Progress
 
 EVERY_SECONDS = 1.0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.config.expand import Expansion
-from harness.config.schema import Linear, Pretrain, Spec, Subject
+from harness.config.schema import Linear, Spec, Subject
 from harness.launch.cost import Cost, Scale, cost
 from harness.tracking.record import FINISHED, Runs
 
@@ -81,26 +81,25 @@ def make_plan(expansions: Sequence[Expansion], runs: Runs, scale: Scale) -> Plan
     seeds |= {m.subject_key: m.seed for e in expansions for m in e.members}
     ordered = sorted(specs.items(), key=lambda item: isinstance(item[1], Linear))
     planned = tuple(
-        Planned(key, spec, status(runs, key), tuple(cells[key]), seeds[key], cost(spec, subjects, scale))
+        Planned(key, spec, status(runs, key, spec), tuple(cells[key]), seeds[key], cost(spec, subjects, scale))
         for key, spec in ordered
     )
     return Plan(expansions[0].profile, planned, subjects, wanted)
 
 
-def status(runs: Runs, key: str) -> Status:
-    """What the record says; a run that began and did not end is `interrupted` and goes on from its checkpoint."""
+def status(runs: Runs, key: str, spec: Spec) -> Status:
+    """What the record says; a run that began and did not end is `interrupted` and goes on from its checkpoint.
+
+    Of a diverged run there is no encoder to evaluate: its evaluations have diverged with it.
+    """
     record = runs.read(key)
     if record is None or record.state == "retired":
-        return "missing"
-    if record.state == "running":
-        return "interrupted"
-    return record.state
+        subject = subject_of(spec)
+        measured = runs.read(subject) if subject is not None else None
+        return "diverged" if measured is not None and measured.state == "diverged" else "missing"
+    return "interrupted" if record.state == "running" else record.state
 
 
 def subject_of(spec: Spec) -> str | None:
     """The key a run waits for; None where it waits for nothing."""
     return spec.subject if isinstance(spec, Linear) else None
-
-
-def is_trained(subject: Subject) -> bool:
-    return isinstance(subject, Pretrain)

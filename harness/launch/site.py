@@ -27,6 +27,11 @@ class Site:
     def runs(self) -> Runs:
         return Runs(self.home / "runs")
 
+    @property
+    def ray(self) -> Path:
+        """What Ray writes for itself while a sweep goes; on shared storage, because every node looks there."""
+        return self.home / "ray"
+
 
 def site() -> Site:
     """From HARNESS_HOME, _DATA, _WORKERS and _THREADS, MLFLOW_TRACKING_URI and RAY_ADDRESS, with defaults."""
@@ -42,7 +47,7 @@ def site() -> Site:
 
 
 def _whole(name: str) -> int:
-    text = os.environ.get(name, "1")
+    text = os.environ.get(name) or "1"
     if not text.isdigit() or int(text) < 1:
         raise ConfigError(f"{name}={text}: must be a whole number of at least 1")
     return int(text)

@@ -9,7 +9,10 @@ import json
 import os
 from pathlib import Path
 
+import torch
+
 from harness.config.errors import ConfigError
+from harness.config.schema import Linear, RandomEncoder, Spec
 from harness.config.structure import StructureError
 from harness.data.errors import DataError
 from harness.launch.task import Place, execute, spec_from, write_spec
@@ -23,6 +26,7 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
     except (OSError, json.JSONDecodeError, StructureError) as error:
         raise ConfigError(f"{spec}: {error}") from None
     runs = Runs(home.resolve() / "runs")
+    _check(spec, parsed, device, runs)
     key = write_spec(runs, parsed)
     place = Place(
         runs=str(runs.path),
@@ -38,4 +42,18 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
     print(f"{record.state}: {runs.folder(key)}")
     for name, value in {**record.results, **record.flags}.items():
         print(f"  {name}: {value:g}")
-    return 0 if record.state == "done" else 1
+    return 0
+
+
+def _check(path: Path, spec: Spec, device: str, runs: Runs) -> None:
+    """Say what is in the way before anything is written."""
+    if isinstance(spec, RandomEncoder):
+        raise ConfigError(f"{path}: an untrained encoder is no run; give a pretraining or an evaluation")
+    if isinstance(spec, Linear) and not (runs.folder(spec.subject) / "encoder.safetensors").exists():
+        subject = runs.folder(spec.subject) / "spec.json"
+        if not subject.exists() or not isinstance(spec_from(json.loads(subject.read_text())), RandomEncoder):
+            raise ConfigError(f"{path}: evaluates {spec.subject}, which has no encoder in {runs.path}; train it first")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device}: {str(error).splitlines()[0]}") from None

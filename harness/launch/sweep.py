@@ -15,6 +15,7 @@ from harness.launch.plan import Plan, Planned
 from harness.launch.site import Site, commit
 
 RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
+DRIVER = {"cpu": 0, "memory": 2**20}  # of a trial whose workers do the work: no share of a core that they may need
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Outcome:
 def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
     """Bring every missing run of the plan to its end. What was earned stays, whatever happens to this process."""
     started = time.monotonic()
-    with connected(site.ray_address) as resources:
+    with connected(site.ray_address) as nodes:
         # Ray is imported by now: these modules bring the rest of it.
         from ray import tune  # noqa: PLC0415
 
@@ -38,18 +39,19 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         from harness.launch.task import Place, write_spec  # noqa: PLC0415
         from harness.launch.worker import Workers, trial  # noqa: PLC0415
 
-        workers = Workers(number=site.workers, gpu=resources.get("GPU", 0) > 0)
-        concurrent = _concurrent(resources, workers.number, site.threads, workers.gpu)
+        workers = Workers(number=site.workers, gpu=any(node.get("GPU", 0) > 0 for node in nodes))
+        concurrent = _concurrent(nodes, workers.number, site.threads, workers.gpu)
         for spec in (*plan.subjects.values(), *(run.spec for run in plan.runs)):
             write_spec(site.runs, spec)
         place = Place(runs=str(site.runs.path), data=str(site.data), commit=commit(), threads=site.threads)
         frontier = Frontier(plan.missing, _finished(plan))
         begun = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="sweep-") as scratch, Board(plan, site.runs, say):
+        site.ray.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray) as scratch, Board(plan, site.runs, say):
             tune.Tuner(
                 tune.with_resources(
-                    partial(trial, place=place, workers=workers),
-                    {"cpu": site.threads if workers.in_trial else 0.01},
+                    partial(trial, place=place, workers=workers, scratch=scratch),
+                    {"cpu": site.threads} if workers.in_trial else DRIVER,
                 ),
                 tune_config=tune.TuneConfig(
                     search_alg=frontier,
@@ -74,12 +76,15 @@ def _finished(plan: Plan) -> set[str]:
     return done | {key for key, subject in plan.subjects.items() if subject.kind == "random"}
 
 
-def _concurrent(resources: dict[str, float], number: int, threads: int, gpu: bool) -> int:
+def _concurrent(nodes: list[dict[str, float]], number: int, threads: int, gpu: bool) -> int:
     """How many runs fit at once; a request that never fits is said now, not waited for."""
-    need = {"CPU": float(number * threads)} | ({"GPU": float(number)} if gpu else {})
-    fits = min(int(resources.get(name, 0.0) // amount) for name, amount in need.items())
-    if fits < 1:
-        asked = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
-        has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in need)
-        raise ConfigError(f"a run asks for {asked} but Ray has {has}; lower HARNESS_WORKERS or HARNESS_THREADS")
-    return fits
+    need = {"CPU": float(threads)} | ({"GPU": 1.0} if gpu else {})  # of a worker, which has to fit on one node
+    places = sum(min(int(node.get(name, 0.0) // amount) for name, amount in need.items()) for node in nodes)
+    if places < number:
+        asked = " and ".join(f"{amount:g} {name}" for name, amount in need.items())
+        has = "; ".join(" and ".join(f"{node.get(name, 0):g} {name}" for name in need) for node in nodes)
+        raise ConfigError(
+            f"a run asks for {number} workers of {asked} each, but Ray's nodes have {has}: room for {places}; "
+            "lower HARNESS_WORKERS or HARNESS_THREADS"
+        )
+    return places // number

@@ -27,7 +27,7 @@ from harness.tracking.record import Record, Runs, write_json
 from harness.training import loop
 from harness.training.checkpoint import Checkpoints
 from harness.training.pretraining import Pretraining
-from harness.training.ranks import Ranks
+from harness.training.ranks import Ranks, world_and_rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,48 +66,52 @@ def execute(key: str, place: Place) -> Record:
     torch.set_num_threads(place.threads)
     runs = Runs(Path(place.runs))
     spec = read_spec(runs, key)
-    folder = runs.folder(key)
-    ranks = _ranks(spec)
-    writes = ranks.plan.rank == 0
-    observer = Observer(folder)
+    world, rank = world_and_rank()
+    observer = Observer(runs.folder(key))
     record = Record(
         key=key,
         kind=spec.kind,
         state="running",
         spec=plain(spec),
         commit=place.commit,
-        environment=_environment(place, ranks),
+        environment=_environment(place, world),
         started_unix_s=time.time(),
     )
-    if writes:
+    if rank == 0:
         runs.write(record)
     try:
-        record = _carry_out(spec, record, place, ranks, observer)
+        record = _carry_out(spec, record, place, observer)
     except loop.Diverged as end:
         diagnostics = {f"{spec.kind}.{name}": value for name, value in end.diagnostics.items()}
         record = replace(record, state="diverged", error=str(end), results=_finite(diagnostics))
     except Exception as error:
-        if writes:
-            runs.write(record.ended("failed", time.time(), error=f"{type(error).__name__}: {error}"))
+        if rank == 0:
+            fail(runs, key, f"{type(error).__name__}: {error}")
         raise
-    cost = {"wall_s": observer.spent_s, "worker_s": observer.spent_s * ranks.plan.world} | record.cost
+    cost = {"wall_s": observer.spent_s, "worker_s": observer.spent_s * world} | record.cost
     record = record.ended(record.state, time.time(), cost=cost)
-    if writes:
+    if rank == 0:
         runs.write(record)
     return record
+
+
+def fail(runs: Runs, key: str, error: str) -> None:
+    """Write into the record of a running task why it ended; one that has ended keeps what it says."""
+    record = runs.read(key)
+    if record is not None and record.state == "running":
+        runs.write(record.ended("failed", time.time(), error=error))
 
 
 def _ranks(spec: Spec) -> Ranks:
     if isinstance(spec, Pretrain):
         return Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
     assert isinstance(spec, Linear), "a random encoder is no run"
-    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    return Ranks.join(spec.batch, spec.batch // world)
+    return Ranks.split(spec.batch)
 
 
-def _carry_out(spec: Spec, record: Record, place: Place, ranks: Ranks, observer: Observer) -> Record:
+def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> Record:
     runs, device = Runs(Path(place.runs)), torch.device(place.device)
-    folder = runs.folder(record.key)
+    folder, ranks = runs.folder(record.key), _ranks(spec)
     dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
     task: Pretraining | LinearEvaluation
     if isinstance(spec, Pretrain):
@@ -122,7 +126,7 @@ def _carry_out(spec: Spec, record: Record, place: Place, ranks: Ranks, observer:
             device=device,
             observer=observer,
             cadence=loop.Cadence(checkpoint_seconds=place.checkpoint_seconds),
-            writes=ranks.plan.rank == 0,
+            ranks=ranks,
         )
         cost = {"first_update_s": observer.first_update_s, "updates": float(task.total)}
         if isinstance(task, Pretraining):
@@ -147,7 +151,7 @@ def _subject(runs: Runs, key: str) -> ResNet:
     return encoder
 
 
-def _environment(place: Place, ranks: Ranks) -> dict[str, object]:
+def _environment(place: Place, world: int) -> dict[str, object]:
     """What may move a number in its last digits."""
     device = torch.device(place.device)
     return {
@@ -156,7 +160,7 @@ def _environment(place: Place, ranks: Ranks) -> dict[str, object]:
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": place.threads,
-        "world": ranks.plan.world,
+        "world": world,
     }
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 from ray import tune
 
-from harness.launch.task import Place, execute
+from harness.launch.task import Place, execute, fail
+from harness.tracking.record import Runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +27,18 @@ class Workers:
         return self.number == 1 and not self.gpu
 
 
-def trial(config: dict[str, Any], place: Place, workers: Workers) -> None:
+def trial(config: dict[str, Any], place: Place, workers: Workers, scratch: str) -> None:
     """One run, as Tune calls it. Tune's retry of a raised error finds the run's checkpoint."""
-    if workers.in_trial:
-        tune.report({"state": execute(config["key"], place).state})
-        return
-    result = ray.train.torch.TorchTrainer(
+    key = config["key"]
+    state = execute(key, place).state if workers.in_trial else _together(key, place, workers, scratch)
+    tune.report({"state": state})
+
+
+def _together(key: str, place: Place, workers: Workers, scratch: str) -> str:
+    """The run on several ranks, or on one with a GPU. Retries are Tune's alone: two kinds would multiply."""
+    trainer = ray.train.torch.TorchTrainer(
         _train_worker,
-        train_loop_config={"key": config["key"], "place": asdict(place)},
+        train_loop_config={"key": key, "place": asdict(place)},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if workers.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.number,
@@ -40,18 +46,24 @@ def trial(config: dict[str, Any], place: Place, workers: Workers) -> None:
             resources_per_worker={"CPU": place.threads} | ({"GPU": 1} if workers.gpu else {}),
         ),
         run_config=ray.train.RunConfig(
-            name=f"train-{config['key']}",
-            storage_path=place.runs,
-            failure_config=ray.train.FailureConfig(max_failures=2),
+            name=f"train-{key}",
+            storage_path=scratch,  # our own checkpoints hold the state
+            failure_config=ray.train.FailureConfig(max_failures=0),
         ),
-    ).fit()
-    if result.error is not None:
-        raise result.error
-    tune.report({"state": result.return_value})
+    )
+    try:
+        result = trainer.fit()
+    except Exception as error:
+        # Where rank 0 did not fail itself, nobody has said so yet.
+        failures = getattr(error, "worker_failures", None) or {0: error}
+        fail(Runs(Path(place.runs)), key, str(next(iter(failures.values()))).strip().splitlines()[-1])
+        raise
+    state: str = result.return_value
+    return state
 
 
 def _train_worker(config: dict[str, Any]) -> str:
-    """One rank. Ray Train has joined the process group; our own checkpoints hold the state."""
+    """One rank. Ray Train has joined the process group."""
     place = Place(**config["place"])
     device = ray.train.torch.get_device()
     return execute(config["key"], replace(place, device=str(device))).state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 
 KEPT = 2
+# What torch.load makes of a file that is cut off, empty, or zeros.
+UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError)
 _NAME = re.compile(r"checkpoint-(\d{9})\.pt")
 
 
@@ -22,8 +25,10 @@ class Checkpoints:
         self._warn = warn
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write by fsync and rename, then drop all but the last two."""
+        """Write by fsync and rename, then drop all but the last two, and what a killed process left half-written."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".checkpoint-*"):
+            left.unlink()
         path = self.folder / f"checkpoint-{step:09d}.pt"
         write_durably(path, lambda file: torch.save({"step": step, "state": state}, file))
         for old in self._paths()[:-KEPT]:
@@ -36,7 +41,7 @@ class Checkpoints:
             try:
                 saved = torch.load(path, map_location=device, weights_only=True)
                 return int(saved["step"]), saved["state"]
-            except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+            except UNREADABLE as error:
                 self._warn(f"{path} cannot be read ({type(error).__name__}); going back to the checkpoint before it")
         return None
 

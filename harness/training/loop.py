@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from harness.training.checkpoint import Checkpoints
+from harness.training.ranks import Ranks
 
 
 class Diverged(Exception):  # noqa: N818  # an outcome, not an error
@@ -79,14 +80,15 @@ def run(
     device: torch.device,
     observer: Observer,
     cadence: Cadence,
-    writes: bool = True,
+    ranks: Ranks,
 ) -> None:
-    """Bring `task` to its last update. Only the rank that `writes` saves and reports."""
-    first = 0
+    """Bring `task` to its last update. Only rank 0 saves and reports."""
+    first, writes = 0, ranks.plan.rank == 0
     saved = checkpoints.latest(device)
     if saved is not None:
         first = saved[0]
         task.load_state_dict(saved[1])
+    ranks.agree(first)
     if writes:
         observer.resumed(first)
     every = max(1, task.total // cadence.reports)

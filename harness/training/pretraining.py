@@ -97,7 +97,7 @@ class Pretraining:
             numbers["tau"] = tau
         if not math.isfinite(numbers["loss"]):
             raise Diverged(state.updates, numbers)
-        everyone = self.ranks.gather(projections)
+        everyone = self.ranks.gather_all(projections)
         numbers["spread"] = diagnostics.spread(everyone)
         numbers["effective_rank"] = diagnostics.effective_rank(everyone)
         state.history = [*state.history, numbers][-diagnostics.LAST :]

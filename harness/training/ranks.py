@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from harness.models.gather import gather
-from harness.training.batch_plan import BatchPlan
+from harness.training.batch_plan import BatchPlan, BatchPlanError
+
+T = TypeVar("T")
+
+
+def world_and_rank() -> tuple[int, int]:
+    """How many ranks torch.distributed holds, and which this process is; (1, 0) where it is not initialised."""
+    return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,7 @@ class Ranks:
     @classmethod
     def join(cls, update_batch: int, statistics_batch: int) -> Ranks:
         """Take the place torch.distributed gives this process; alone where it is not initialised."""
-        if not dist.is_initialized():
-            return cls(BatchPlan(update_batch, statistics_batch))
-        plan = BatchPlan(update_batch, statistics_batch, dist.get_world_size(), dist.get_rank())
+        plan = BatchPlan(update_batch, statistics_batch, *world_and_rank())
         if plan.ranks_per_group == 1:
             return cls(plan)
         own = None
@@ -36,12 +42,24 @@ class Ranks:
             own = group if ranks == plan.group_ranks else own
         return cls(plan, own)
 
+    @classmethod
+    def split(cls, batch: int) -> Ranks:
+        """For a training without shared statistics: equal parts of the batch."""
+        world, _ = world_and_rank()
+        if batch % world:
+            raise BatchPlanError(f"{world} ranks cannot share a batch of {batch} evenly")
+        return cls.join(batch, batch // world)
+
     @property
     def gather(self) -> Callable[[Tensor], Tensor]:
         """Concatenate over the statistics group, with gradient."""
         if self.group is None:
             return lambda local: local
         return partial(gather, group=self.group)
+
+    def gather_all(self, value: Tensor) -> Tensor:
+        """Concatenate a detached value over all ranks, for reports."""
+        return value if self.everyone is None else gather(value, self.everyone)
 
     @property
     def everyone(self) -> dist.ProcessGroup | None:
@@ -72,3 +90,25 @@ class Ranks:
         if self.plan.world > 1:
             dist.all_reduce(counts)
         return counts
+
+    def agree(self, step: int) -> None:
+        """Raise on every rank unless all go on from the same update: storage may show them different checkpoints."""
+        if self.everyone is None:
+            return
+        steps: list[int | None] = [None] * self.plan.world
+        dist.all_gather_object(steps, step)
+        if len(set(steps)) > 1:
+            raise RuntimeError(
+                f"the ranks find checkpoints of different updates: {steps}; storage must show all the same"
+            )
+
+    def first_alone(self, act: Callable[[], T]) -> T:
+        """`act` on rank 0 and, when that is done, on the others: for files that one writes and all read."""
+        if self.everyone is None:
+            return act()
+        if self.plan.rank == 0:
+            result = act()
+            dist.barrier()
+            return result
+        dist.barrier()
+        return act()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from harness.config.schema import Pretrain
@@ -21,6 +22,12 @@ class Plan:
 
     spec: Pretrain
     images: int
+
+    def __post_init__(self) -> None:
+        if self.total < 1:
+            schedule = self.spec.schedule
+            shape = f"{schedule.epochs} epochs of {self.images} images with an update batch of {schedule.update_batch}"
+            raise ValueError(f"{shape} make no update")
 
     @property
     def total(self) -> int:
@@ -41,19 +48,18 @@ class Plan:
 def update(
     state: State, plan: Plan, step: int, groups: Iterable[tuple[Tensor, Tensor]], ranks: Ranks
 ) -> tuple[Tensor, Tensor]:
-    """Make update `step` from the two views of each statistics group; return the loss and the last projections.
+    """Make update `step` from the two views of each statistics group; return this rank's loss and projections.
 
     The update's gradient is the mean over its statistics groups (the paper's accumulation), the learning rate and tau
     are those of the step before it is counted, and the target moves after the optimizer, once.
     """
     state.optimizer.zero_grad(set_to_none=True)
-    total = None
+    losses, projections = [], []
     for view1, view2 in groups:
-        loss, projections = group_loss(state, plan.spec, view1, view2, ranks)
-        loss = loss / ranks.plan.groups_per_rank
-        loss.backward()
-        total = loss.detach() if total is None else total + loss.detach()
-    assert total is not None, "an update has at least one statistics group"
+        loss, projection = group_loss(state, plan.spec, view1, view2, ranks)
+        (loss / ranks.plan.groups_per_rank).backward()
+        losses.append(loss.detach())
+        projections.append(projection)
     ranks.average_gradients(state.parameters())
     for group in state.optimizer.param_groups:
         group["lr"] = plan.learning_rate(step)
@@ -65,7 +71,7 @@ def update(
     if moved is not None:
         state.target.update(state.online, moved)
         state.ema_updates += 1
-    return total, projections
+    return torch.stack(losses).mean(), torch.cat(projections)
 
 
 def group_loss(state: State, spec: Pretrain, view1: Tensor, view2: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:

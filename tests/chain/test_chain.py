@@ -1,0 +1,166 @@
+"""The whole pipeline through the command line, at a scale of seconds: YAML, Ray, training, MLflow, the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.tracking.record import Runs
+from harness.tracking.spool import Spool
+
+CHECKOUT = Path(__file__).parents[2]
+CELLS = ("byol", "simclr")
+pytestmark = [pytest.mark.chain, pytest.mark.ray]
+
+
+class Checkout:
+    """A temporary copy of what a checkout declares, cut down to two cells and two epochs, and a home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.home, self.elsewhere = folder / "root", folder / "home", folder / "elsewhere"
+        self.elsewhere.mkdir()
+        shutil.copytree(CHECKOUT / "experiments", self.root / "experiments")
+        shutil.copytree(CHECKOUT / "tables", self.root / "tables", ignore=shutil.ignore_patterns("built"))
+        with edited(self.root / "experiments" / "tables" / "table5b.yaml") as table:
+            table["cells"] = [cell for cell in table["cells"] if cell["id"] in CELLS]
+        with edited(self.root / "tables" / "table5b.yaml") as layout:
+            layout["rows"] = [row for row in layout["rows"] if row["cell"] in CELLS]
+            layout["paper"] = {cell: layout["paper"][cell] for cell in CELLS}
+        with edited(self.root / "experiments" / "profiles" / "laptop.yaml") as profile:
+            profile["pretrain"]["schedule.epochs"] = {"value": 2}
+            profile["pretrain"]["schedule.warmup_epochs"] = {"value": 0}
+            # Small, because a large one magnifies float32's rounding from update to update.
+            profile["pretrain"]["optimizer.base_lr"] = {"relative": 0.05}
+            profile["linear"]["epochs"] = {"value": 2}
+
+    def harness(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A command, in another folder: the checkout is found by HARNESS_ROOT."""
+        ours = ("HARNESS_", "RAY_", "MLFLOW_", "PROFILE")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        environment |= {"HARNESS_ROOT": str(self.root), "HARNESS_HOME": str(self.home), **variables}
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *words],
+            cwd=self.elsewhere,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+
+class edited:  # noqa: N801  # read as a verb: `with edited(path) as content`
+    """A YAML file to change in place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Any:
+        self.content = yaml.safe_load(self.path.read_text())
+        return self.content
+
+    def __exit__(self, *error: object) -> None:
+        self.path.write_text(yaml.safe_dump(self.content, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Shared by this module's tests, which follow one another as a person's commands do."""
+    return Checkout(tmp_path_factory.mktemp("chain"))
+
+
+def test_a_table_from_nothing(checkout: Checkout) -> None:
+    """One command makes the table; a second one has nothing to do; every number can be traced to its run."""
+    first = checkout.harness("run", "table5b", "--seeds", "1")
+    assert first.returncode == 0, first.stdout + first.stderr
+    for text in ("preparing digits", "5 runs to do", "done: pretrain table5b:byol seed 0", "done: linear"):
+        assert text in first.stdout
+    built = checkout.root / "tables" / "built" / "laptop"
+    with (built / "table5b.csv").open() as file:
+        rows = {row["cell"]: row for row in csv.DictReader(file) if row["cell"] in CELLS}
+    assert set(rows) == set(CELLS)
+    assert all(row["status"] == "complete" and 10 < float(row["ours"]) <= 100 for row in rows.values())
+    assert f"{float(rows['byol']['ours']):.1f}" in (built / "table5b.md").read_text()
+    assert r"\begin{tabular}" in (built / "table5b.tex").read_text()
+    assert not list((checkout.home / "ray").iterdir()), "what Ray wrote for itself is gone"
+    assert not list(checkout.elsewhere.iterdir()), "nothing is written where the command happens to stand"
+    _check_mlflow(checkout)
+
+    second = checkout.harness("run", "table5b", "--seeds", "1", PYTHONPROFILEIMPORTTIME="1")
+    assert second.returncode == 0, second.stdout + second.stderr[-2000:]
+    assert "all 5 runs are finished; nothing is left to run" in second.stdout
+    imported = {line.rpartition("|")[2].strip() for line in second.stderr.splitlines() if "|" in line}
+    assert "mlflow" in imported
+    assert not {"ray", "torch", "ffcv"} & imported, "seconds that a report does not need"
+
+    explained = checkout.harness("explain", "table5b:byol", "--json")
+    assert explained.returncode == 0, explained.stderr
+    key = rows["byol"]["run_keys"].split()[0]
+    assert key in explained.stdout
+    json.loads(explained.stdout)
+
+
+def _check_mlflow(checkout: Checkout) -> None:
+    """The store holds one run a key, with the tags a person searches by and the points of its spool."""
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415  # seconds to import
+
+    runs = Runs(checkout.home / "runs")
+    client = MlflowClient(f"sqlite:///{checkout.home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("byol-tables")
+    stored = {run.data.tags["harness.key"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert sorted(stored) == runs.keys()
+    assert len(stored) == 5
+    for key, run in stored.items():
+        record = runs.read(key)
+        assert record is not None
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["harness.state"] == "done"
+        assert run.data.tags["table.5b"] in (*CELLS, "untrained")
+        assert {name: run.data.metrics[f"result.{name}"] for name in record.results} == record.results
+    byol = next(run for run in stored.values() if run.data.tags["harness.cell"] == "table5b:byol")
+    name = "pretrain.loss" if byol.data.tags["harness.kind"] == "pretrain" else "linear.loss"
+    points = Spool(runs.folder(byol.data.tags["harness.key"]) / "spool.jsonl").read()
+    history = {metric.step for metric in client.get_metric_history(byol.info.run_id, name)}
+    assert {point.step for point in points} <= history
+
+
+def test_two_workers_train_what_one_does(checkout: Checkout, tmp_path: Path) -> None:
+    """HARNESS_WORKERS=2 through Ray Train: the same keys, the same losses and accuracy."""
+    together = checkout.harness(
+        "run",
+        "table5b",
+        *("--seeds", "1", "--cell", "byol"),
+        HARNESS_HOME=str(tmp_path),
+        HARNESS_DATA=str(checkout.home / "data"),
+        HARNESS_WORKERS="2",
+    )
+    assert together.returncode == 0, together.stdout + together.stderr
+    alone, shared = Runs(checkout.home / "runs"), Runs(tmp_path / "runs")
+    trained = [key for key in shared.keys() if shared.folder(key).joinpath("spool.jsonl").exists()]  # noqa: SIM118
+    assert len(trained) == 2
+    for key in trained:
+        one, two = alone.read(key), shared.read(key)
+        assert one is not None
+        assert two is not None
+        assert (one.environment["world"], two.environment["world"]) == (1, 2)
+        name = f"{one.kind}.loss"
+        losses = [
+            [(point.step, point.metrics[name]) for point in Spool(runs.folder(key) / "spool.jsonl").read()]
+            for runs in (alone, shared)
+        ]
+        assert [step for step, _ in losses[0]] == [step for step, _ in losses[1]]
+        assert [loss for _, loss in losses[1]] == pytest.approx([loss for _, loss in losses[0]], rel=1e-4)
+        if one.kind == "linear":
+            assert two.results["linear_imagenet.top1"] == pytest.approx(one.results["linear_imagenet.top1"], abs=1.0)
+    assert not list((tmp_path / "ray").iterdir())
+    assert re.fullmatch(r"[0-9a-f]{16}", shared.keys()[0]), "nothing of Ray's stands among the runs"

@@ -1,0 +1,73 @@
+"""Reaching Ray: what cannot work is said in seconds, in one sentence."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from harness.config.errors import ConfigError
+
+pytest.importorskip("ray")
+from harness.launch import cluster
+from harness.launch.cluster import connected
+from harness.launch.sweep import _concurrent
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_without_ray_is_said_at_once(form: str) -> None:
+    """Ray itself would try for minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = form.format(free.getsockname()[1])  # bound, but nobody listens
+        started = time.monotonic()
+        with pytest.raises(ConfigError, match="no Ray answers there"), connected(address):
+            pass
+        assert time.monotonic() - started < cluster.CONNECT_SECONDS + 1
+
+
+def test_an_address_that_swallows_packets_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall answers nothing: the attempt has its few seconds, and their end is said as any other refusal."""
+    tried: list[tuple[object, float]] = []
+
+    def swallowed(address: object, timeout: float) -> None:
+        tried.append((address, timeout))
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(cluster.socket, "create_connection", swallowed)
+    with pytest.raises(ConfigError, match=r"RAY_ADDRESS=head:6379: no Ray answers there"), connected("head:6379"):
+        pass
+    assert tried == [(("head", 6379), cluster.CONNECT_SECONDS)]
+    assert cluster.CONNECT_SECONDS <= 6
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "ray://head", "head:port"])
+def test_a_malformed_address_is_explained(address: str) -> None:
+    """What forms there are, instead of Ray's own error."""
+    with pytest.raises(ConfigError, match="must be host:port"), connected(address):
+        pass
+
+
+def test_how_many_runs_fit() -> None:
+    """Workers are placed whole, each on one node: what is left over on a node serves nobody."""
+    assert _concurrent([{"CPU": 2.0}], number=1, threads=1, gpu=False) == 2
+    assert _concurrent([{"CPU": 3.0}, {"CPU": 3.0}], number=1, threads=2, gpu=False) == 2
+    assert _concurrent([{"CPU": 64.0, "GPU": 8.0}] * 2, number=8, threads=4, gpu=True) == 2
+    assert _concurrent([{"CPU": 8.0}, {"CPU": 64.0, "GPU": 8.0}], number=1, threads=16, gpu=True) == 4
+
+
+@pytest.mark.parametrize(
+    ("nodes", "number", "threads", "gpu"),
+    [
+        ([{"CPU": 2.0}], 3, 1, False),
+        ([{"CPU": 2.0}], 1, 3, False),
+        ([{"CPU": 32.0, "GPU": 4.0}], 8, 1, True),
+        ([{"CPU": 32.0}] * 4, 1, 64, False),  # 128 in all, but a worker needs 64 on one node
+        ([], 1, 1, False),
+    ],
+)
+def test_what_never_fits_is_refused(nodes: list[dict[str, float]], number: int, threads: int, gpu: bool) -> None:
+    """Ray would wait for ever for resources that no node has."""
+    with pytest.raises(ConfigError, match="lower HARNESS_WORKERS or HARNESS_THREADS"):
+        _concurrent(nodes, number, threads, gpu)

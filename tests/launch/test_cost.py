@@ -1,0 +1,97 @@
+"""Costs that are said before a run starts, against counting on the models themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.config.errors import ConfigError
+from harness.config.expand import expand
+from harness.config.files import Machine
+from harness.config.schema import Linear, Pretrain, RandomEncoder
+from harness.launch.cost import Scale, cost, encoder_costs
+from harness.models.flops import multiply_adds
+from harness.models.resnet import ResNet, parameter_count
+from harness.training.ranks import Ranks
+from harness.training.state import build_state
+from harness.training.step import Plan, group_loss
+
+SCALE = Scale(Machine(device="device", sustained_tflops=2.0))
+IMAGES = 1297  # of train+valid
+
+
+@pytest.mark.parametrize("name", encoder_costs())
+def test_figures_are_what_counting_gives(name: str) -> None:
+    """experiments/costs.yaml holds parameters, features and multiply-adds as the models have them."""
+    figure = encoder_costs()[name]
+    encoder, _, width = name.rpartition("_x")
+    with torch.device("meta"):
+        model = ResNet(encoder, int(width))
+    assert figure.parameters == parameter_count(encoder, int(width))
+    assert figure.features == model.features
+    for size, count in figure.multiply_adds.items():
+        assert count == multiply_adds(model, (1, 3, size, size)), f"at {size} px"
+
+
+def pretraining(cell: str) -> Pretrain:
+    """A cell of Table 5b at the laptop profile."""
+    subject = expand("5b", "laptop", seeds=1, cell=cell).members[0].subject
+    assert isinstance(subject, Pretrain)
+    return subject
+
+
+@pytest.mark.parametrize("cell", ["byol", "nopred_ema_beta0", "pred_online_beta0", "nopred_online_beta0"])
+def test_a_pretraining_costs_what_torch_counts(cell: str) -> None:
+    """Torch's own counter over one real update agrees, but for the input gradient that a first layer never computes."""
+    spec, images = pretraining(cell), 4
+    ranks = Ranks.join(images, images)
+    state, plan = build_state(spec, torch.device("cpu"), ranks), Plan(spec, IMAGES)
+    view1, view2 = torch.randn(2, images, 3, 16, 16)
+    with FlopCounterMode(display=False) as counter:
+        group_loss(state, plan.spec, view1, view2, ranks)[0].backward()
+    first = state.online.encoder.conv1.weight.numel() * 8 * 8  # multiply-adds of the first layer at 16 px, stride 2
+    per_image = counter.get_total_flops() / images + 2 * 2 * first
+    assert cost(spec, {}, SCALE).flops == pytest.approx(per_image * spec.schedule.epochs * IMAGES, rel=1e-12)
+
+
+def test_a_linear_evaluation_costs_its_forward_passes() -> None:
+    """One forward pass of each training image an epoch and of each scored image once; the heads are next to nothing."""
+    member = expand("5b", "laptop", seeds=1, cell="byol").members[0]
+    spec = member.evaluation
+    forward = 2 * encoder_costs()["resnet_tiny_x1"].multiply_adds[16]
+    heads = 2 * 5 * 64 * 10
+    expected = spec.epochs * 1097 * (forward + 3 * heads) + 700 * (forward + heads)
+    assert cost(spec, {spec.subject: member.subject}, SCALE).flops == pytest.approx(expected, rel=1e-12)
+    untrained = RandomEncoder(kind="random", encoder="resnet_tiny", width=1, norm="batch", seed=0)
+    assert cost(spec, {spec.subject: untrained}, SCALE).flops == pytest.approx(expected, rel=1e-12)
+
+
+def test_device_time_follows_the_machine() -> None:
+    """2 TFLOP/s for an hour is 7.2e15 operations."""
+    found = cost(pretraining("byol"), {}, SCALE)
+    assert found.device_hours == pytest.approx(found.flops / 7.2e15, rel=1e-12)
+
+
+def test_disk_holds_two_checkpoints_and_the_encoder() -> None:
+    """Within a tenth of what a run of this spec really writes: parameters, momentum and target, twice."""
+    spec = pretraining("byol")
+    state = build_state(spec, torch.device("cpu"), Ranks.join(128, 128))
+    online = sum(parameter.numel() for parameter in state.parameters())
+    target = sum(parameter.numel() for parameter in state.target.parameters())
+    encoder = sum(parameter.numel() for parameter in state.online.encoder.parameters())
+    assert cost(spec, {}, SCALE).disk_bytes == pytest.approx(4 * (2 * (2 * online + target) + encoder), rel=0.1)
+
+
+def test_an_encoder_nobody_counted_is_named() -> None:
+    """The message says what to add, and where."""
+    spec = pretraining("byol")
+    unknown = replace(spec, model=replace(spec.model, width=3))
+    with pytest.raises(ConfigError, match=r"costs\.yaml: has no cost of resnet_tiny_x3 at 16 px"):
+        cost(unknown, {}, SCALE)
+    evaluation: Linear = expand("5b", "laptop", seeds=1, cell="byol").members[0].evaluation
+    odd = replace(evaluation, data=replace(evaluation.data, image_size=17))
+    with pytest.raises(ConfigError, match="at 17 px"):
+        cost(odd, {odd.subject: spec}, SCALE)

@@ -1,0 +1,110 @@
+"""The order of a sweep, driven by hand: no Ray is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.config.expand import Expansion
+from harness.launch.plan import Plan, Planned, subject_of
+
+pytest.importorskip("ray.tune")
+from ray.tune.search import Searcher
+
+from harness.launch.frontier import Frontier
+
+Planning = Callable[..., Plan]
+
+
+class Tune:
+    """What Tune asks of a searcher, one trial a run."""
+
+    def __init__(self, plan: Plan, finished: set[str]) -> None:
+        self.frontier = Frontier(plan.missing, finished)
+        self.runs = {run.key: run for run in plan.runs}
+        self.started: list[Planned] = []
+
+    def ask(self) -> Any:
+        """The next run, or what the frontier says instead of one."""
+        answer = self.frontier.suggest(str(len(self.started)))
+        if not isinstance(answer, dict):
+            return answer
+        self.started.append(self.runs[answer["key"]])
+        return self.started[-1]
+
+    def end(self, run: Planned, state: str | None) -> None:
+        """The run has ended in a state; None is an error."""
+        trial = str(self.started.index(run))
+        self.frontier.on_trial_complete(trial, {"state": state} if state else None, error=state is None)
+
+
+@pytest.fixture
+def tune(planned: Planning, two_cells: Expansion) -> Tune:
+    """Two pretrainings, their evaluations and that of the untrained encoder, which is there from the start."""
+    plan = planned(two_cells)
+    return Tune(plan, {key for key, subject in plan.subjects.items() if subject.kind == "random"})
+
+
+def test_evaluations_wait_for_what_they_measure(tune: Tune) -> None:
+    """Every run is suggested once, none before its subject has ended well, and then the sweep is over."""
+    done = set(tune.frontier._finished)
+    while tune.ask() != Searcher.FINISHED:
+        for run in tune.started:
+            subject = subject_of(run.spec)
+            assert subject is None or subject in done
+        if tune.ask() is None:  # all the rest waits: the oldest one ends
+            oldest = next(run for run in tune.started if run.key not in done)
+            tune.end(oldest, "done")
+            done.add(oldest.key)
+        else:
+            tune.end(tune.started[-1], "done")
+            done.add(tune.started[-1].key)
+    assert len({run.key for run in tune.started}) == len(tune.started) == 5
+    assert (tune.frontier.failed, tune.frontier.skipped) == ([], [])
+
+
+def test_ready_evaluations_do_not_wait_for_other_pretrainings(tune: Tune) -> None:
+    """The untrained encoder's evaluation starts beside the pretrainings, byol's when byol is done."""
+    first, second, untrained = tune.ask(), tune.ask(), tune.ask()
+    assert [first.kind, second.kind, untrained.kind] == ["pretrain", "pretrain", "linear"]
+    assert tune.ask() is None
+    tune.end(first, "done")
+    assert subject_of(tune.ask().spec) == first.key
+
+
+def test_what_a_failed_run_leaves_is_skipped(tune: Tune) -> None:
+    """Its evaluations never start; the others do; both are told at the end."""
+    first, second, untrained = tune.ask(), tune.ask(), tune.ask()
+    tune.end(first, None)
+    tune.end(second, "done")
+    evaluation = tune.ask()
+    assert subject_of(evaluation.spec) == second.key
+    tune.end(evaluation, "done")
+    tune.end(untrained, "done")
+    assert tune.ask() == Searcher.FINISHED
+    assert tune.frontier.failed == [first]
+    assert [subject_of(run.spec) for run in tune.frontier.skipped] == [first.key]
+
+
+def test_a_diverged_run_fails_nothing(tune: Tune) -> None:
+    """Divergence is a result: the run's evaluations are dropped, neither failed nor skipped."""
+    first, second, untrained = tune.ask(), tune.ask(), tune.ask()
+    tune.end(first, "diverged")
+    for run in (second, untrained):
+        tune.end(run, "done")
+    tune.end(tune.ask(), "done")
+    assert tune.ask() == Searcher.FINISHED
+    assert len(tune.started) == 4
+    assert (tune.frontier.failed, tune.frontier.skipped) == ([], [])
+
+
+def test_subjects_of_earlier_sweeps_count(planned: Planning, two_cells: Expansion, write: Callable[..., Any]) -> None:
+    """An evaluation whose subject was trained before starts at once."""
+    write(two_cells.members[0].subject, "done")
+    plan = planned(two_cells)
+    tune = Tune(plan, {two_cells.members[0].subject_key})
+    asked = [tune.ask(), tune.ask()]
+    assert [run.kind for run in asked] == ["pretrain", "linear"]
+    assert asked[1].key == two_cells.members[0].evaluation_key

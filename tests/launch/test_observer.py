@@ -1,0 +1,61 @@
+"""What a run tells the world: its spool and its progress file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.launch import observer as module
+from harness.launch.observer import Observer, read_progress
+from harness.tracking.spool import Spool
+from harness.training.loop import Progress
+
+
+def test_progress_is_written_for_whoever_watches(tmp_path: Path) -> None:
+    """Updates done, speed since the resumption, and the last update always."""
+    watched = Observer(tmp_path)
+    watched.progress(Progress(done=30, total=40, seconds=5.0, resumed_at=20))
+    seen = read_progress(tmp_path)
+    assert seen is not None
+    assert (seen.done, seen.total, seen.updates_per_s) == (30, 40, 2.0)
+    watched.progress(Progress(done=31, total=40, seconds=5.1, resumed_at=20))
+    assert read_progress(tmp_path) == seen, "not at every update: at most once a second"
+    watched.progress(Progress(done=40, total=40, seconds=10.0, resumed_at=20))
+    assert (read_progress(tmp_path) or seen).done == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+
+
+@pytest.mark.parametrize("content", ["", '{"done": 1', "{}", '{"strange": 1}'])
+def test_unreadable_progress_is_none(tmp_path: Path, content: str) -> None:
+    """The board goes on when a file is torn, or from another version."""
+    (tmp_path / "progress.json").write_text(content)
+    assert read_progress(tmp_path) is None
+
+
+def test_time_spent_survives_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's cost counts every attempt."""
+    clock = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    first = Observer(tmp_path)
+    clock[0] += 7
+    first.progress(Progress(done=1, total=2, seconds=7.0, resumed_at=0))
+    assert first.first_update_s == 7
+    again = Observer(tmp_path)
+    clock[0] += 5
+    assert again.spent_s == 12
+
+
+def test_a_resumed_run_forgets_what_it_will_report_again(tmp_path: Path) -> None:
+    """Each step stands once in the spool, with the time of the report that counts."""
+    watched = Observer(tmp_path)
+    for step in (10, 20, 30):
+        watched.report(step, {"loss": float(step)})
+    again = Observer(tmp_path)
+    again.resumed(20)
+    again.report(30, {"loss": 33.0})
+    points = Spool(tmp_path / "spool.jsonl").read()
+    assert [(point.step, point.metrics["loss"]) for point in points] == [(10, 10.0), (20, 20.0), (30, 33.0)]
+    for line in (tmp_path / "spool.jsonl").read_text().splitlines():
+        json.loads(line)

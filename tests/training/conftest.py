@@ -1,0 +1,27 @@
+"""What the tests of the training room share: the digits, small models, and float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.data.prepare import Dataset, open_dataset, prepare
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The digits as a run opens them, written once for all rooms of the session."""
+    directory: Path = tmp_path_factory.getbasetemp() / "prepared"
+    prepare("digits", directory, lambda _: None)
+    return open_dataset("digits", directory)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Models made inside hold double precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

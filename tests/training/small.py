@@ -1,0 +1,62 @@
+"""Small pretrainings made straight from the schema, on views of noise instead of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config.datasets import DATASETS
+from harness.config.schema import Data, Model, Objective, Optimizer, Pretrain, Schedule, View, Views
+
+SIZE = 16
+IMAGES = 64
+BYOL: dict[str, Any] = {"predictor": True, "target": "ema", "tau_base": 0.9, "beta": 0.0, "temperature": None}
+SIMCLR: dict[str, Any] = {"predictor": False, "target": "online", "tau_base": None, "beta": 1.0, "temperature": 0.1}
+VIEW = View(
+    crop_area=(0.4, 1.0),
+    flip=0.0,
+    jitter=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.2,
+    hue=0.1,
+    grayscale=0.2,
+    blur=0.0,
+    blur_sigma=(0.1, 2.0),
+    solarize=0.2,
+)
+
+
+def pretrain(objective: dict[str, Any], *, update: int = 8, statistics: int = 8, epochs: int = 2) -> Pretrain:
+    """A pretraining of the smallest encoder on the digits; without a warm-up, so that the first update moves it."""
+    return Pretrain(
+        kind="pretrain",
+        recipe_version=1,
+        data=Data(
+            dataset="digits",
+            split="train+valid",
+            image_size=SIZE,
+            views=Views(first=VIEW, second=VIEW),
+            **DATASETS["digits"].identity(),
+        ),
+        model=Model(
+            encoder="resnet_tiny",
+            width=1,
+            norm="batch",
+            projector=(32, 16),
+            predictor=(32, 16) if objective["predictor"] else None,
+        ),
+        objective=Objective(name="bootstrap", **objective),
+        optimizer=Optimizer(name="lars", base_lr=1.0, weight_decay=1e-6, momentum=0.9, trust=1e-3),
+        schedule=Schedule(epochs=epochs, warmup_epochs=0, update_batch=update, statistics_batch=statistics),
+        seed=0,
+    )
+
+
+def noise(positions: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two views of images of noise, by stream position."""
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, positions, 3, SIZE, SIZE, generator=generator, dtype=torch.get_default_dtype())
+    return first, second

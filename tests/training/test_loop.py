@@ -1,0 +1,194 @@
+"""The loop: a run that was interrupted anywhere ends where an undisturbed one does, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import BYOL, SIMCLR, pretrain
+
+from harness.data.prepare import Dataset
+from harness.training import loop
+from harness.training.checkpoint import Checkpoints
+from harness.training.pretraining import Pretraining
+from harness.training.ranks import Ranks
+
+CPU = torch.device("cpu")
+UPDATES = 5  # of 256 images in one epoch of the digits
+
+
+class Log:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.reports: dict[int, dict[str, float]] = {}
+        self.resumptions: list[int] = []
+        self.seen: list[loop.Progress] = []
+
+    def resumed(self, step: int) -> None:
+        self.resumptions.append(step)
+        self.reports = {done: metrics for done, metrics in self.reports.items() if done <= step}
+
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        assert step not in self.reports, "a step is reported once"
+        self.reports[step] = metrics
+
+    def progress(self, progress: loop.Progress) -> None:
+        self.seen.append(progress)
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Stands for whatever ends a process."""
+
+
+class Counting:
+    """A task whose state is the sum of its batches."""
+
+    name = "count"
+
+    def __init__(self, total: int, stop_before: int | None = None) -> None:
+        self.total, self.stop_before, self.sum = total, stop_before, 0
+
+    def feed(self, first: int) -> Iterator[int]:
+        yield from range(first, self.total)
+
+    def update(self, step: int, batch: int) -> None:
+        if step == self.stop_before:
+            raise Interrupted
+        assert batch == step
+        self.sum += batch
+
+    def diagnose(self) -> dict[str, float]:
+        return {"sum": float(self.sum)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self.sum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sum = state["sum"]
+
+
+def run(task: loop.Task, folder: Path, log: Log, *, reports: int = 50, every_seconds: float = 0.0) -> None:
+    """The loop in this process; with 0 seconds a checkpoint follows every update."""
+    loop.run(
+        task,
+        checkpoints=Checkpoints(folder),
+        device=CPU,
+        observer=log,
+        cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds),
+        ranks=Ranks.join(1, 1),
+    )
+
+
+def test_reports_come_evenly_and_at_the_end(tmp_path: Path) -> None:
+    """About `reports` diagnostics over a run, the last update always among them, under the task's name."""
+    log = Log()
+    run(Counting(25), tmp_path, log, reports=6)
+    assert list(log.reports) == [4, 8, 12, 16, 20, 24, 25]
+    assert log.reports[25] == {"count.sum": float(sum(range(25)))}
+    assert [one.done for one in log.seen] == list(range(1, 26))
+
+
+@pytest.mark.parametrize("every_seconds", [0.0, 1e9], ids=["checkpoints", "none before the end"])
+def test_each_step_stands_once_after_a_resume(tmp_path: Path, every_seconds: float) -> None:
+    """The observer is told from where a run goes on before anything is reported anew."""
+    log = Log()
+    with pytest.raises(Interrupted):
+        run(Counting(10, stop_before=7), tmp_path, log, every_seconds=every_seconds)
+    again = Counting(10)
+    run(again, tmp_path, log, every_seconds=every_seconds)
+    assert again.sum == sum(range(10))
+    assert list(log.reports) == list(range(1, 11))
+    assert log.resumptions == [0, 7 if every_seconds == 0 else 0]
+
+
+def test_a_finished_run_makes_no_further_update(tmp_path: Path) -> None:
+    """A crash after the last checkpoint costs nothing but the reading of it."""
+    run(Counting(3), tmp_path, Log())
+    log, again = Log(), Counting(3, stop_before=0)
+    run(again, tmp_path, log)
+    assert (again.sum, log.resumptions, log.reports) == (3, [3], {})
+
+
+def train(objective: dict[str, Any], digits: Dataset, folder: Path, stop_before: int | None = None) -> Pretraining:
+    """A real pretraining to its end, or until it is interrupted."""
+    task = Pretraining(pretrain(objective, update=256, statistics=64, epochs=1), digits, CPU, Ranks.join(256, 64), 1)
+    assert task.total == UPDATES
+    made = task.update
+
+    def update(step: int, batch: Any) -> None:
+        if step == stop_before:
+            raise Interrupted
+        made(step, batch)
+
+    task.update = update  # type: ignore[method-assign]
+    try:
+        run(task, folder, Log())
+    except Interrupted:
+        assert stop_before is not None
+    finally:
+        task.close()
+    return task
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, tensors inside included."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+@pytest.mark.parametrize(("objective", "stops"), [(BYOL, range(UPDATES)), (SIMCLR, [3])], ids=["byol", "simclr"])
+def test_interrupted_anywhere_is_undisturbed(
+    objective: dict[str, Any], stops: Sequence[int], digits: Dataset, tmp_path: Path
+) -> None:
+    """Parameters, buffers, target, momentum and diagnostics are the undisturbed run's."""
+    whole = train(objective, digits, tmp_path / "whole")
+    assert len(whole.state.history) == UPDATES
+    for stop in stops:
+        train(objective, digits, tmp_path / str(stop), stop_before=stop)
+        resumed = train(objective, digits, tmp_path / str(stop))
+        assert same(resumed.state_dict(), whole.state_dict()), f"interrupted before update {stop}"
+        assert resumed.results() == whole.results()
+
+
+def test_a_second_interruption_from_a_torn_checkpoint(digits: Dataset, tmp_path: Path) -> None:
+    """The newest checkpoint is cut off: the run goes on from the one before it, to the same end."""
+    whole = train(BYOL, digits, tmp_path / "whole")
+    train(BYOL, digits, tmp_path / "torn", stop_before=4)
+    newest = max((tmp_path / "torn").iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert same(train(BYOL, digits, tmp_path / "torn").state_dict(), whole.state_dict())
+
+
+def test_a_loss_that_is_no_number_ends_the_run(digits: Dataset, tmp_path: Path) -> None:
+    """Divergence is an outcome with the update it was seen at, not a run of nonsense to the end."""
+    task = Pretraining(pretrain(BYOL, update=256, statistics=256, epochs=1), digits, CPU, Ranks.join(256, 256), 1)
+    made = task.update
+
+    def update(step: int, batch: Any) -> None:
+        if step == 2:
+            task.state.online.encoder.conv1.weight.data.fill_(torch.nan)
+        made(step, batch)
+
+    task.update = update  # type: ignore[method-assign]
+    log = Log()
+    with pytest.raises(loop.Diverged, match="not finite at update 3") as end:
+        run(task, tmp_path, log)
+    task.close()
+    assert end.value.step == 3
+    assert "learning_rate" in end.value.diagnostics
+    assert list(log.reports) == [1, 2]
+
+
+def test_a_schedule_without_an_update_is_refused(digits: Dataset) -> None:
+    """A batch larger than all images of all epochs would end a run before it began, with no result."""
+    with pytest.raises(ValueError, match="no update"):
+        Pretraining(pretrain(BYOL, update=2048, statistics=2048, epochs=1), digits, CPU, Ranks.join(2048, 2048), 1)
