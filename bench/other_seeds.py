@@ -1,7 +1,7 @@
 """Builds a table with seeds that the table itself does not use: `python bench/other_seeds.py table5b 100 101 102`.
 
-A profile may be tuned on these; the table's own seeds then judge it. Works on a copy of experiments/ and tables/, keeps its
-runs in HARNESS_HOME like any other, and leaves the built tables of the checkout alone.
+A profile may be tuned on these; the table's own seeds then judge it. Works on a copy of experiments/ and tables/, keeps
+its runs in HARNESS_HOME like any other, and leaves the built tables of the checkout alone.
 """
 
 from __future__ import annotations

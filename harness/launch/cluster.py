@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size passes through Ray: runs rea
 @contextmanager
 def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
     """A Ray to work with; yields the resources of each of its nodes. A local one ends with the block."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed run is told by its record, in one line
     if address is None or address == "local":
         ray.init(
             address="local",

@@ -11,8 +11,9 @@ from functools import partial
 from harness.config.errors import ConfigError
 from harness.launch.board import Board
 from harness.launch.cluster import connected
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan, Planned, status
 from harness.launch.site import Site, commit
+from harness.tracking.record import FINISHED, Runs
 
 RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
 DRIVER = {"cpu": 0, "memory": 2**20}  # of a trial whose workers do the work: no share of a core that they may need
@@ -67,7 +68,14 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
                 ),
             ).fit()
         ended = time.monotonic()
+    told = {run.key for run in (*frontier.failed, *frontier.skipped)}
+    if any(not _ended(site.runs, run) for run in plan.missing if run.key not in told):
+        raise KeyboardInterrupt  # Tune ends quietly when it is interrupted
     return Outcome(tuple(frontier.failed), tuple(frontier.skipped), begun - started, ended - begun)
+
+
+def _ended(runs: Runs, run: Planned) -> bool:
+    return status(runs, run.key, run.spec) in (*FINISHED, "failed")
 
 
 def _finished(plan: Plan) -> set[str]:

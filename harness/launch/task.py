@@ -9,6 +9,7 @@ import json
 import math
 import platform
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def execute(key: str, place: Place) -> Record:
         diagnostics = {f"{spec.kind}.{name}": value for name, value in end.diagnostics.items()}
         record = replace(record, state="diverged", error=str(end), results=_finite(diagnostics))
     except Exception as error:
+        (runs.folder(key) / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         if rank == 0:
             fail(runs, key, f"{type(error).__name__}: {error}")
         raise

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +45,21 @@ class Checkout:
             profile["pretrain"]["optimizer.base_lr"] = {"relative": 0.05}
             profile["linear"]["epochs"] = {"value": 2}
 
-    def harness(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """A command, in another folder: the checkout is found by HARNESS_ROOT."""
+    def command(self, *words: str, **variables: str) -> dict[str, Any]:
+        """What subprocess starts, in another folder: the checkout is found by HARNESS_ROOT."""
         ours = ("HARNESS_", "RAY_", "MLFLOW_", "PROFILE")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         environment |= {"HARNESS_ROOT": str(self.root), "HARNESS_HOME": str(self.home), **variables}
-        return subprocess.run(
-            [sys.executable, "-m", "harness", *words],
-            cwd=self.elsewhere,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
+        return {
+            "args": [sys.executable, "-m", "harness", *words],
+            "cwd": self.elsewhere,
+            "env": environment,
+            "text": True,
+        }
+
+    def harness(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A command brought to its end."""
+        return subprocess.run(**self.command(*words, **variables), capture_output=True, timeout=280, check=False)
 
 
 class edited:  # noqa: N801  # read as a verb: `with edited(path) as content`
@@ -79,11 +82,30 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return Checkout(tmp_path_factory.mktemp("chain"))
 
 
+def test_interrupted_by_hand(checkout: Checkout) -> None:
+    """Ctrl-C ends a sweep with one line and 130; what had begun says so and is kept."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(**checkout.command("run", "table5b", "--seeds", "1"), **pipes) as process:
+        runs = Runs(checkout.home / "runs")
+        ends = time.monotonic() + 120
+        while not runs.keys() and process.poll() is None and time.monotonic() < ends:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, said + complaint
+    assert "preparing digits" in said
+    assert "5 runs to do" in said
+    assert complaint.splitlines()[-1].startswith("harness: stopped; finished runs are kept")
+    begun = checkout.harness("status", "table5b", "--seeds", "1").stdout
+    assert "missing" in begun, "it was stopped in the middle"
+    assert "interrupted" in begun or "done" in begun
+
+
 def test_a_table_from_nothing(checkout: Checkout) -> None:
-    """One command makes the table; a second one has nothing to do; every number can be traced to its run."""
+    """One command makes the table, from wherever it was; a second has nothing to do; numbers lead to their runs."""
     first = checkout.harness("run", "table5b", "--seeds", "1")
     assert first.returncode == 0, first.stdout + first.stderr
-    for text in ("preparing digits", "5 runs to do", "done: pretrain table5b:byol seed 0", "done: linear"):
+    for text in ("runs to do", "done: linear table5b:byol seed 0", "written: "):
         assert text in first.stdout
     built = checkout.root / "tables" / "built" / "laptop"
     with (built / "table5b.csv").open() as file:

@@ -89,6 +89,7 @@ def test_a_failing_run_says_why(runs: Runs, place: Place, tiny: Tiny, tmp_path: 
     assert record.state == "failed"
     assert str(record.error).startswith("DataError: digits has not been prepared")
     assert record.ended_unix_s is not None
+    assert "in open_dataset" in (runs.folder(key) / "traceback.txt").read_text(), "and where, for who has to mend it"
 
 
 def test_an_impossible_sharing_is_recorded(

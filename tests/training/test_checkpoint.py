@@ -31,8 +31,14 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda data: data[: len(data) // 2], lambda _: b"", lambda data: bytes(len(data)), lambda data: data[:-1]],
-    ids=["half", "empty", "zeros", "last byte"],
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1],
+        lambda _: b"",
+        lambda data: bytes(len(data)),
+        lambda data: b"\xff" * len(data),
+    ],
+    ids=["half", "last byte", "empty", "zeros", "ones"],
 )
 def test_a_torn_newest_falls_back(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     """A checkpoint that a crash left unreadable is named and passed over."""
