@@ -14,11 +14,13 @@ from rich.table import Table as Grid
 
 from harness.config.errors import ConfigError
 from harness.config.expand import Expansion, declared_cells, expand
-from harness.config.files import project_root, read_profile, table_ids
+from harness.config.files import profile_names, project_root, read_profile, table_ids
 from harness.config.structure import unknown
+from harness.launch import housekeeping
 from harness.launch.board import duration, lines, summary, title
 from harness.launch.cost import Scale
 from harness.launch.plan import Plan, make_plan
+from harness.launch.plan import status as standing
 from harness.launch.site import Site, site
 from harness.reporting.aggregate import build_table
 from harness.reporting.collect import collect
@@ -26,6 +28,7 @@ from harness.reporting.explain import explanation
 from harness.reporting.explain import lines as explained_lines
 from harness.reporting.layout import Layout, read_layout
 from harness.reporting.render import render_markdown, write_table
+from harness.tracking.record import RecordError
 from harness.tracking.store import MemoryStore, Store, StoreError
 from harness.tracking.sync import Syncer, sync
 
@@ -59,7 +62,19 @@ def _expansions(table: str, profile: str, seeds: int | None, cell: str | None) -
 
 def _plan(expansions: Sequence[Expansion], here: Site) -> Plan:
     profile, _ = read_profile(expansions[0].profile)
-    return make_plan(expansions, here.runs, Scale(profile.machine))
+    made = make_plan(expansions, here.runs, Scale(profile.machine))
+    for run in made.runs:
+        if run.status == "unreadable":
+            _warn_of_record(run.key, here)
+    return made
+
+
+def _warn_of_record(key: str, here: Site) -> None:
+    """Name a record that is nonsense; its run is set aside and the rest goes on."""
+    try:
+        here.runs.read(key)
+    except RecordError as error:
+        warn(str(error))
 
 
 def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
@@ -72,15 +87,17 @@ def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
     failed = False
     if plan.missing:
         _ready_data(plan, here)
+        ready_s = time.monotonic() - started
         outcome = _sweep(plan, here)
         failed = bool(outcome.failed or outcome.skipped)
         swept = time.monotonic()
         _report(expansions, layouts, plan, here)
-        _say_times(plan, here, outcome, time.monotonic() - swept, time.monotonic() - started)
+        _say_times(plan, here, outcome, {"data": ready_s, "report": time.monotonic() - swept})
     else:
-        say(f"all {len(plan.runs)} runs are finished; nothing is left to run")
+        say(f"{sum(run.finished for run in plan.runs)} of {len(plan.runs)} runs are finished; nothing is left to run")
         _report(expansions, layouts, plan, here)
-    return 1 if failed or any(run.status == "failed" for run in _plan(expansions, here).runs) else 0
+    bad = any(standing(here.runs, one.key, one.spec) in ("failed", "unreadable") for one in plan.runs)
+    return 1 if failed or bad else 0
 
 
 def _ready_data(plan: Plan, here: Site) -> None:
@@ -116,7 +133,7 @@ def _sweep(plan: Plan, here: Site) -> Outcome:
     return outcome
 
 
-def _say_times(plan: Plan, here: Site, outcome: Outcome, report_s: float, total_s: float) -> None:
+def _say_times(plan: Plan, here: Site, outcome: Outcome, ours_s: dict[str, float]) -> None:
     """Where the time went; a run's seconds are a worker's, of which several go at once."""
     spent = {"pretrain": 0.0, "linear": 0.0}
     first_s = 0.0
@@ -126,7 +143,8 @@ def _say_times(plan: Plan, here: Site, outcome: Outcome, report_s: float, total_
             spent[planned.kind] += record.cost.get("wall_s", 0.0)
             first_s += record.cost.get("first_update_s", 0.0)
     say(
-        f"{total_s:.0f} s: {outcome.start_s:.0f} s start, {outcome.sweep_s:.0f} s sweep, {report_s:.0f} s report. "
+        f"{ours_s['data']:.0f} s data, {outcome.start_s:.0f} s start, {outcome.sweep_s:.0f} s sweep, "
+        f"{ours_s['report']:.0f} s report. "
         f"Worker time: {spent['pretrain']:.0f} s pretraining and {spent['linear']:.0f} s evaluation, "
         f"of which {first_s:.0f} s until the first updates (JIT)"
     )
@@ -139,16 +157,20 @@ def _store(here: Site) -> Store:
     return MlflowStore(here.tracking_uri)
 
 
+def _named_before(_: str) -> None:
+    """The plan has already said which records cannot be read."""
+
+
 def _synced_store(plan: Plan, here: Site) -> Store:
     """The tracking store, up to date; while it does not answer, a stand-in filled from the records."""
     keys, labels = [run.key for run in plan.runs], plan.labels()
     store = _store(here)
     try:
-        sync(here.runs, store, keys, labels)
+        sync(here.runs, store, keys, labels, _named_before)
     except StoreError as error:
         warn(f"{error}; reporting from {here.runs.path}, `harness sync` sends the rest later")
         store = MemoryStore()
-        sync(here.runs, store, keys, labels)
+        sync(here.runs, store, keys, labels, _named_before)
     return store
 
 
@@ -226,7 +248,7 @@ def status(table: str, profile: str, seeds: int | None, cell: str | None, json: 
             ]
         )
     for line in board:
-        eta = f", about {duration(line.eta_s)} to go" if line.status == "interrupted" else ""
+        eta = f", about {duration(line.eta_s)} to go" if line.status == "running" else ""
         say(f"{line.status:12} {line.share:4.0%}  {title(line.run)}{eta}")
     say(summary(board, 0.0, None).split(";")[0])
     return 0
@@ -261,14 +283,47 @@ def prepare(dataset: str) -> int:
     return 0
 
 
-def sync_all() -> int:
+def _all_plans(here: Site) -> list[Plan]:
+    """Every table at every profile."""
+    return [_plan([expand(table, profile) for table in table_ids()], here) for profile in profile_names()]
+
+
+def sync_all(rebuild: bool) -> int:
     """Send every record and spool; safe to repeat."""
     here = site()
+    labels = {key: own for plan in _all_plans(here) for key, own in plan.labels().items()}
     try:
-        changed = sync(here.runs, _store(here), here.runs.keys())
+        changed = sync(here.runs, _store(here), here.runs.keys(), labels, warn, rebuild)
     except StoreError as error:
         raise ConfigError(f"{error}; nothing is lost, try again when it answers") from None
     say(f"{len(changed)} of {len(here.runs.keys())} runs sent to {here.tracking_uri}")
+    return 0
+
+
+def retire(key: str, reason: str) -> int:
+    """Take a run out of the tables; the next sweep that needs it starts it anew."""
+    here = site()
+    retired = housekeeping.retire(here.runs, key, reason)
+    for one in retired:
+        say(f"retired {one.kind} {one.key}")
+    try:
+        sync(here.runs, _store(here), [one.key for one in retired], warn=warn)
+    except StoreError as error:
+        raise ConfigError(f"{error}; the records say retired, `harness sync` tells MLflow later") from None
+    return 0
+
+
+def gc(dry_run: bool) -> int:
+    """Remove what no table needs at any profile."""
+    here = site()
+    needed = {key for plan in _all_plans(here) for key in (*(run.key for run in plan.runs), *plan.subjects)}
+    rubbish = list(housekeeping.rubbish(here.runs, here.ray, needed))
+    for one in rubbish:
+        say(f"{one.bytes / 1e6:9.1f} MB  {one.path}  ({one.why})")
+        if not dry_run:
+            one.remove()
+    freed = sum(one.bytes for one in rubbish)
+    say(f"{freed} bytes in {len(rubbish)} places {'would be' if dry_run else 'were'} freed")
     return 0
 
 
@@ -285,4 +340,6 @@ VERBS: dict[str, Callable[..., int]] = {
     "explain": explain,
     "prepare": prepare,
     "sync": sync_all,
+    "retire": retire,
+    "gc": gc,
 }

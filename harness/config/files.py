@@ -124,6 +124,10 @@ def table_ids() -> list[str]:
     return sorted((path.stem.removeprefix("table") for path in folder.glob("table*.yaml")), key=_paper_order)
 
 
+def profile_names() -> list[str]:
+    return sorted(path.stem for path in (project_root() / "experiments" / "profiles").glob("*.yaml"))
+
+
 def _paper_order(table: str) -> tuple[bool, list[tuple[int, str]]]:
     """5b before 14a, and tables that do not start with a number last."""
     parts = [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", table)]

@@ -65,7 +65,7 @@ def render(board: list[Line], elapsed_s: float, left_s: float | None) -> Rendera
     for name in ("run", "progress", "updates/s", "ETA"):
         table.add_column(name, justify="left" if name == "run" else "right")
     for line in board:
-        if line.status == "interrupted":  # it began and has not ended: it runs
+        if line.status == "running":
             speed = f"{line.seen.updates_per_s:.1f}" if line.seen else "-"
             table.add_row(title(line.run), f"{line.share:.0%}", speed, duration(line.eta_s))
     return Group(table, Text(summary(board, elapsed_s, left_s)))

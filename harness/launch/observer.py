@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +30,13 @@ class Seen:
 
 
 class Observer:
-    """Receives a task's reports and progress, in the run's folder."""
+    """Receives a task's reports and progress, in the run's folder.
 
-    def __init__(self, folder: Path) -> None:
+    `guard` raises before anything is written into a run that another process has taken over.
+    """
+
+    def __init__(self, folder: Path, guard: Callable[[], None]) -> None:
+        self.guard = guard
         self._spool = Spool(folder / "spool.jsonl")
         self._path = folder / "progress.json"
         before = read_progress(folder)
@@ -40,11 +45,18 @@ class Observer:
         self._first: float | None = None
         self._began = time.monotonic()
         self.last: Progress | None = None
+        self.notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        """Something a person should know of this run; it goes into the record."""
+        self.notes.append(line)
 
     def resumed(self, step: int) -> None:
+        self.guard()
         self._spool.drop_after(step)
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
+        self.guard()
         self._spool.append(step, metrics)
 
     def progress(self, progress: Progress) -> None:

@@ -9,9 +9,10 @@ from typing import Literal
 from harness.config.expand import Expansion
 from harness.config.schema import Linear, Spec, Subject
 from harness.launch.cost import Cost, Scale, cost
-from harness.tracking.record import FINISHED, Runs
+from harness.tracking.lease import is_free
+from harness.tracking.record import FINISHED, RecordError, Runs
 
-Status = Literal["done", "diverged", "failed", "interrupted", "missing"]
+Status = Literal["done", "diverged", "failed", "running", "interrupted", "missing", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Plan:
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        return tuple(run for run in self.runs if not run.finished)
+        """What a sweep has to do; a run whose record is nonsense is set aside until a person has looked at it."""
+        return tuple(run for run in self.runs if not run.finished and run.status != "unreadable")
 
     def of_kind(self, kind: str) -> tuple[Planned, ...]:
         return tuple(run for run in self.runs if run.kind == kind)
@@ -88,16 +90,22 @@ def make_plan(expansions: Sequence[Expansion], runs: Runs, scale: Scale) -> Plan
 
 
 def status(runs: Runs, key: str, spec: Spec) -> Status:
-    """What the record says; a run that began and did not end is `interrupted` and goes on from its checkpoint.
+    """What the record says.
 
-    Of a diverged run there is no encoder to evaluate: its evaluations have diverged with it.
+    A run that began and did not end is `running` while somebody holds its lease; else it is `interrupted`, and goes on
+    from its checkpoint. Of a diverged run there is no encoder to evaluate: its evaluations have diverged with it.
     """
-    record = runs.read(key)
-    if record is None or record.state == "retired":
+    try:
+        record = runs.read(key)
         subject = subject_of(spec)
-        measured = runs.read(subject) if subject is not None else None
+        measured = runs.read(subject) if subject is not None and record is None else None
+    except RecordError:
+        return "unreadable"
+    if record is None:
         return "diverged" if measured is not None and measured.state == "diverged" else "missing"
-    return "interrupted" if record.state == "running" else record.state
+    if record.state == "running":
+        return "interrupted" if is_free(runs.folder(key)) else "running"
+    return "missing" if record.state == "retired" else record.state
 
 
 def subject_of(spec: Spec) -> str | None:

@@ -45,7 +45,7 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         for spec in (*plan.subjects.values(), *(run.spec for run in plan.runs)):
             write_spec(site.runs, spec)
         place = Place(runs=str(site.runs.path), data=str(site.data), commit=commit(), threads=site.threads)
-        frontier = Frontier(plan.missing, _finished(plan))
+        frontier = Frontier(plan.missing, _finished(plan), lambda run: status(site.runs, run.key, run.spec))
         begun = time.monotonic()
         site.ray.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray) as scratch, Board(plan, site.runs, say):
@@ -56,7 +56,7 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
                 ),
                 tune_config=tune.TuneConfig(
                     search_alg=frontier,
-                    num_samples=len(plan.missing),
+                    num_samples=-1,  # until the frontier says that nothing is left
                     max_concurrent_trials=concurrent,
                     reuse_actors=workers.in_trial,
                 ),

@@ -24,11 +24,12 @@ from harness.evaluation.linear import LinearEvaluation
 from harness.evaluation.sealed import Seal
 from harness.launch.observer import Observer
 from harness.models.resnet import ResNet
-from harness.tracking.record import Record, Runs, write_json
+from harness.tracking.lease import BusyError, Lease
+from harness.tracking.record import FINISHED, Record, Runs, write_json
 from harness.training import loop
 from harness.training.checkpoint import Checkpoints
 from harness.training.pretraining import Pretraining
-from harness.training.ranks import Ranks, world_and_rank
+from harness.training.ranks import Ranks, from_rank_0, world_and_rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +64,31 @@ def spec_from(raw: object) -> Spec:
 
 
 def execute(key: str, place: Place) -> Record:
-    """Run the spec of `key` to its end, from its last checkpoint where there is one, and write its record."""
+    """Run the spec of `key` to its end, from its last checkpoint where there is one, and write its record.
+
+    Raises BusyError where another process works on it. Every rank calls this; rank 0 holds the lease and writes.
+    """
     torch.set_num_threads(place.threads)
+    runs = Runs(Path(place.runs))
+    lease = Lease(runs.folder(key))
+    if not from_rank_0(lease.acquire):
+        raise BusyError(f"{runs.folder(key)} is being worked on by another process")
+    try:
+        known = runs.read(key)
+        if known is not None and known.state in FINISHED:  # by another sweep, since this one was planned
+            return known
+        return _work(key, place, lease)
+    finally:
+        if world_and_rank()[1] == 0:  # no collective: the other ranks may have failed
+            lease.release()
+
+
+def _work(key: str, place: Place, lease: Lease) -> Record:
     runs = Runs(Path(place.runs))
     spec = read_spec(runs, key)
     world, rank = world_and_rank()
-    observer = Observer(runs.folder(key))
+    started_unix_s = from_rank_0(lambda: _started(runs, key))
+    observer = Observer(runs.folder(key), lease.check)
     record = Record(
         key=key,
         kind=spec.kind,
@@ -76,7 +96,7 @@ def execute(key: str, place: Place) -> Record:
         spec=plain(spec),
         commit=place.commit,
         environment=_environment(place, world),
-        started_unix_s=time.time(),
+        started_unix_s=started_unix_s,
     )
     if rank == 0:
         runs.write(record)
@@ -86,15 +106,26 @@ def execute(key: str, place: Place) -> Record:
         diagnostics = {f"{spec.kind}.{name}": value for name, value in end.diagnostics.items()}
         record = replace(record, state="diverged", error=str(end), results=_finite(diagnostics))
     except Exception as error:
-        (runs.folder(key) / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         if rank == 0:
+            lease.check()
+            (runs.folder(key) / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             fail(runs, key, f"{type(error).__name__}: {error}")
         raise
     cost = {"wall_s": observer.spent_s, "worker_s": observer.spent_s * world} | record.cost
-    record = record.ended(record.state, time.time(), cost=cost)
+    record = record.ended(record.state, time.time(), cost=cost, notes=tuple(observer.notes))
     if rank == 0:
+        lease.check()
         runs.write(record)
     return record
+
+
+def _started(runs: Runs, key: str) -> float:
+    """When this run began: a resumed one when it first did; one after a retired one begins anew."""
+    known = runs.read(key)
+    if known is not None and known.state == "retired":
+        runs.archive(key)
+        known = None
+    return time.time() if known is None else known.started_unix_s
 
 
 def fail(runs: Runs, key: str, error: str) -> None:
@@ -124,7 +155,7 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
     try:
         loop.run(
             task,
-            checkpoints=Checkpoints(folder / "checkpoints"),
+            checkpoints=Checkpoints(folder / "checkpoints", observer.note, observer.guard),
             device=device,
             observer=observer,
             cadence=loop.Cadence(checkpoint_seconds=place.checkpoint_seconds),

@@ -10,7 +10,9 @@ import ray.train
 import ray.train.torch
 from ray import tune
 
+from harness.launch.frontier import ELSEWHERE
 from harness.launch.task import Place, execute, fail
+from harness.tracking.lease import BusyError
 from harness.tracking.record import Runs
 
 
@@ -30,8 +32,16 @@ class Workers:
 def trial(config: dict[str, Any], place: Place, workers: Workers, scratch: str) -> None:
     """One run, as Tune calls it. Tune's retry of a raised error finds the run's checkpoint."""
     key = config["key"]
-    state = execute(key, place).state if workers.in_trial else _together(key, place, workers, scratch)
+    state = _attempt(key, place) if workers.in_trial else _together(key, place, workers, scratch)
     tune.report({"state": state})
+
+
+def _attempt(key: str, place: Place) -> str:
+    """How the run ended, or that another sweep has it."""
+    try:
+        return execute(key, place).state
+    except BusyError:
+        return ELSEWHERE
 
 
 def _together(key: str, place: Place, workers: Workers, scratch: str) -> str:
@@ -66,4 +76,4 @@ def _train_worker(config: dict[str, Any]) -> str:
     """One rank. Ray Train has joined the process group."""
     place = Place(**config["place"])
     device = ray.train.torch.get_device()
-    return execute(config["key"], replace(place, device=str(device))).state
+    return _attempt(config["key"], replace(place, device=str(device)))

@@ -22,7 +22,11 @@ TIMEOUT_SECONDS = 30.0  # several heartbeats: shared storage may be slow, an own
 SETTLE_SECONDS = 0.2  # between a take-over and the look at who won it
 
 
-class LeaseLostError(RuntimeError):
+class BusyError(RuntimeError):
+    """Another process works on the run."""
+
+
+class LeaseLostError(BusyError):
     """Another process has taken over: this one must write nothing more."""
 
 

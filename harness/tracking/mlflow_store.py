@@ -62,11 +62,16 @@ class MlflowStore:
     def put(
         self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
     ) -> Stored:
-        tags = {**_tags(record), **labels, "harness.forgotten": str(forgotten), "harness.stamp": stamp}
+        started = repr(record.started_unix_s)
+        ours = {"harness.started": started, "harness.forgotten": str(forgotten), "harness.stamp": stamp}
+        tags = {**_tags(record), **labels, **ours}
         with self._speaking() as client:
             run = self._run(client, record.key)
             if run is not None and run.data.tags.get("harness.forgotten", "0") != str(forgotten):
                 client.delete_run(run.info.run_id)  # a point cannot be taken out of a run
+                run = None
+            if run is not None and run.data.tags.get("harness.started") not in (None, started):
+                client.set_tag(run.info.run_id, "harness.key", f"{record.key} (retired)")
                 run = None
             run = run or self._create(client, record)
             run_id = run.info.run_id
@@ -82,6 +87,11 @@ class MlflowStore:
             return Stored(
                 record.key, run_id, record.state, stamp, dict(record.results), dict(record.flags), dict(labels)
             )
+
+    def forget(self, key: str) -> None:
+        with self._speaking() as client:
+            while (run := self._run(client, key)) is not None:
+                client.delete_run(run.info.run_id)
 
     def _create(self, client: Any, record: Record) -> Run:
         run = client.create_run(

@@ -21,7 +21,10 @@ class RecordError(ConfigError):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Everything known of one run. `results` by metric name, accuracies in percent; `cost` in seconds and images."""
+    """Everything known of one run. `results` by metric name, accuracies in percent; `cost` in seconds and updates.
+
+    `notes` are what a person should know of how the run went: a checkpoint that was passed over, say.
+    """
 
     key: str
     kind: str
@@ -36,6 +39,7 @@ class Record:
     selection: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     def ended(self, state: State, ended_unix_s: float, **changes: Any) -> Record:
         return replace(self, state=state, ended_unix_s=ended_unix_s, **changes)
@@ -67,6 +71,17 @@ class Runs:
 
     def write(self, record: Record) -> None:
         write_json(self.folder(record.key) / "record.json", asdict(record))
+
+    def archive(self, key: str) -> None:
+        """Put what a retired run left into a folder of its own, so that the next attempt starts from nothing."""
+        folder = self.folder(key)
+        attempt = 1
+        while (aside := folder / f"retired-{attempt}").exists():
+            attempt += 1
+        aside.mkdir()
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == "record.json"):  # the record goes last
+            if path.name not in ("spec.json", "lease.json") and not path.name.startswith(("retired-", ".")):
+                path.replace(aside / path.name)
 
     def keys(self) -> list[str]:
         if not self.path.is_dir():

@@ -41,8 +41,13 @@ class Store(Protocol):
     ) -> Stored:
         """Create or complete the run of a record. `stamp` says what was put; `labels` are tags for people.
 
-        Where `forgotten` has changed, points that were put before no longer stand and are taken out.
+        Where `forgotten` has changed, points that were put before no longer stand and are taken out. A record that
+        began at another time is another attempt: the store keeps the former one, but no longer under this key.
         """
+        ...
+
+    def forget(self, key: str) -> None:
+        """Take the run of a key out of the store."""
         ...
 
 
@@ -54,7 +59,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.runs: dict[str, Stored] = {}
         self.points: dict[str, dict[tuple[int, int, str], float]] = {}  # by time, step and name
-        self._forgotten: dict[str, int] = {}
+        self._attempt: dict[str, tuple[float, int]] = {}
 
     def find(self, keys: Iterable[str]) -> dict[str, Stored]:
         return {key: self.runs[key] for key in keys if key in self.runs}
@@ -62,9 +67,12 @@ class MemoryStore:
     def put(
         self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
     ) -> Stored:
-        if self._forgotten.setdefault(record.key, forgotten) != forgotten:
-            self.points.pop(record.key, None)
-            self._forgotten[record.key] = forgotten
+        if self._attempt.setdefault(record.key, (record.started_unix_s, forgotten)) != (
+            record.started_unix_s,
+            forgotten,
+        ):
+            self.forget(record.key)
+            self._attempt[record.key] = (record.started_unix_s, forgotten)
         known = self.points.setdefault(record.key, {})
         for point in points:
             known.update({(point.time_unix_ms, point.step, name): value for name, value in point.metrics.items()})
@@ -80,3 +88,7 @@ class MemoryStore:
         )
         self.runs[record.key] = stored
         return stored
+
+    def forget(self, key: str) -> None:
+        for known in (self.runs, self.points, self._attempt):
+            known.pop(key, None)

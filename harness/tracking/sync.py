@@ -21,19 +21,34 @@ def _stamp(runs: Runs, key: str) -> str:
 
 
 def sync(
-    runs: Runs, store: Store, keys: Iterable[str], labels: Mapping[str, Mapping[str, str]] | None = None
+    runs: Runs,
+    store: Store,
+    keys: Iterable[str],
+    labels: Mapping[str, Mapping[str, str]] | None = None,
+    warn: Callable[[str], None] = print,
+    rebuild: bool = False,
 ) -> list[str]:
-    """Put every run of `keys` whose record, spool or labels the store has not seen; return their keys."""
+    """Put every run of `keys` whose record, spool or labels the store has not seen; return their keys.
+
+    A record that cannot be read is said to `warn` and left out; the others go on. `rebuild` takes every run out of the
+    store first and puts it anew.
+    """
     known = [key for key in keys if (runs.folder(key) / "record.json").exists()]
     stored = store.find(known)
     changed = []
     for key in known:
         own = (labels or {}).get(key, {})
         stamp = _stamp(runs, key)
-        if key in stored and stored[key].stamp == stamp and own.items() <= stored[key].labels.items():
+        if not rebuild and key in stored and stored[key].stamp == stamp and own.items() <= stored[key].labels.items():
             continue
-        record = runs.read(key)
+        try:
+            record = runs.read(key)
+        except RecordError as error:
+            warn(str(error))
+            continue
         assert record is not None, "its file was there a moment ago"
+        if rebuild:
+            store.forget(key)
         points, forgotten = Spool(runs.folder(key) / "spool.jsonl").history()
         store.put(record, points, stamp, own, forgotten)
         changed.append(key)
@@ -52,6 +67,7 @@ class Syncer:
     every_seconds: float = 10.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _said: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Syncer:
         self._thread = threading.Thread(target=self._work, name="sync", daemon=True)
@@ -63,13 +79,18 @@ class Syncer:
         if self._thread is not None:
             self._thread.join()
 
+    def _warn_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self.warn(line)
+
     def _work(self) -> None:
         warned = False
         while not self._stop.wait(self.every_seconds):
             try:
-                sync(self.runs, self.store, self.keys, self.labels)
+                sync(self.runs, self.store, self.keys, self.labels, self._warn_once)
                 warned = False
-            except (StoreError, RecordError) as error:
+            except StoreError as error:
                 if not warned:
                     self.warn(f"{error}; results are kept in {self.runs.path} and will be sent later")
                 warned = True

@@ -17,15 +17,22 @@ UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.Unpi
 _NAME = re.compile(r"checkpoint-(\d{9})\.pt")
 
 
+def _free() -> None:
+    """Anybody may write."""
+
+
 class Checkpoints:
     """The folder `checkpoint-<updates done>.pt` files live in."""
 
-    def __init__(self, folder: Path, warn: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, warn: Callable[[str], None] = print, guard: Callable[[], None] = _free) -> None:
+        """`warn` is told what is passed over; `guard` is called before anything is written, and may raise."""
         self.folder = folder
         self._warn = warn
+        self._guard = guard
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write by fsync and rename, then drop all but the last two, and what a killed process left half-written."""
+        self._guard()
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".checkpoint-*"):
             left.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from harness.config.datasets import DATASETS
@@ -20,6 +20,7 @@ from harness.data.loader import Batch, Loader
 from harness.data.prepare import Dataset
 from harness.data.stream import Stream
 from harness.training import diagnostics
+from harness.training.checkpoint import write_durably
 from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.state import build_state
@@ -116,7 +117,8 @@ class Pretraining:
 
     def save_encoder(self, path: Path) -> None:
         """What evaluations start from: the encoder alone, projector and predictor are dropped."""
-        save_file({name: value.contiguous() for name, value in self.state.online.encoder.state_dict().items()}, path)
+        tensors = {name: value.contiguous() for name, value in self.state.online.encoder.state_dict().items()}
+        write_durably(path, lambda file: file.write(save(tensors)))
 
     def state_dict(self) -> dict[str, Any]:
         return self.state.state_dict()

@@ -22,6 +22,16 @@ def world_and_rank() -> tuple[int, int]:
     return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
 
 
+def from_rank_0(act: Callable[[], T]) -> T:
+    """`act` on rank 0 alone, its value on every rank."""
+    world, rank = world_and_rank()
+    if world == 1:
+        return act()
+    value = [act() if rank == 0 else None]
+    dist.broadcast_object_list(value)
+    return value[0]  # type: ignore[return-value]  # rank 0's, which is a T
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among the world. `group` is the process group of its statistics group, None where it is alone."""

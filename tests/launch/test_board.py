@@ -55,7 +55,7 @@ def test_summary_counts_what_ended(planned: Planning, two_cells: Expansion) -> N
 def test_the_screen_shows_what_runs(planned: Planning, two_cells: Expansion) -> None:
     """A line for each running run with progress, speed and time left; none for those that wait."""
     runs = planned(two_cells).runs
-    shown = [Line(runs[0], "interrupted", seen(300, 400, 2.0)), Line(runs[1], "missing", None)]
+    shown = [Line(runs[0], "running", seen(300, 400, 2.0)), Line(runs[1], "missing", None)]
     console = Console(file=io.StringIO(), width=100)
     console.print(render(shown, 10, 20))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ def test_without_a_terminal_each_end_is_said_once(
     with Board(planned(two_cells), runs, said.append, Console(file=io.StringIO())):
         folder = runs.folder(two_cells.members[1].subject_key)
         folder.mkdir(parents=True)
-        Observer(folder).progress(Progress(done=1, total=1, seconds=1.0, resumed_at=0))
+        Observer(folder, lambda: None).progress(Progress(done=1, total=1, seconds=1.0, resumed_at=0))
         write(two_cells.members[1].subject, "done")
         time.sleep(0.2)
         monkeypatch.setattr(board, "POLL_SECONDS", 60)
@@ -108,7 +108,7 @@ def test_lines_read_the_folder(planned: Planning, two_cells: Expansion, runs: Ru
     """The board sees runs as they are on disk, whoever runs them."""
     plan = planned(two_cells)
     write(plan.runs[0].spec, "running")
-    Observer(runs.folder(plan.runs[0].key)).progress(Progress(done=1, total=1, seconds=1.0, resumed_at=0))
+    Observer(runs.folder(plan.runs[0].key), lambda: None).progress(Progress(done=1, total=1, seconds=1.0, resumed_at=0))
     found = lines(plan, runs)
     assert [line.status for line in found] == ["interrupted", *["missing"] * 4]
     assert found[0].seen is not None

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from harness.config.expand import Expansion
-from harness.launch.plan import Plan, Planned, subject_of
+from harness.launch.plan import Plan, Planned, Status, subject_of
 
 pytest.importorskip("ray.tune")
 from ray.tune.search import Searcher
 
+from harness.launch import frontier
 from harness.launch.frontier import Frontier
 
 Planning = Callable[..., Plan]
@@ -22,7 +23,8 @@ class Tune:
     """What Tune asks of a searcher, one trial a run."""
 
     def __init__(self, plan: Plan, finished: set[str]) -> None:
-        self.frontier = Frontier(plan.missing, finished)
+        self.on_disk: dict[str, Status] = {}
+        self.frontier = Frontier(plan.missing, finished, lambda run: self.on_disk[run.key])
         self.runs = {run.key: run for run in plan.runs}
         self.started: list[Planned] = []
 
@@ -108,3 +110,31 @@ def test_subjects_of_earlier_sweeps_count(planned: Planning, two_cells: Expansio
     asked = [tune.ask(), tune.ask()]
     assert [run.kind for run in asked] == ["pretrain", "linear"]
     assert asked[1].key == two_cells.members[0].evaluation_key
+
+
+def test_a_run_in_other_hands_is_waited_for(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another sweep works on is neither trained twice nor given up: it is finished when it is finished there."""
+    monkeypatch.setattr(frontier, "LOOK_SECONDS", 0.0)
+    theirs = tune.ask()
+    tune.end(theirs, frontier.ELSEWHERE)
+    tune.on_disk[theirs.key] = "running"
+    while isinstance(ours := tune.ask(), Planned):
+        assert subject_of(ours.spec) != theirs.key
+        tune.end(ours, "done")
+    assert ours is None, "their run is waited for"
+    tune.on_disk[theirs.key] = "done"
+    evaluation = tune.ask()
+    assert subject_of(evaluation.spec) == theirs.key
+    tune.end(evaluation, "done")
+    assert tune.ask() == Searcher.FINISHED
+    assert tune.frontier.failed == []
+
+
+@pytest.mark.parametrize("left", ["interrupted", "missing"])
+def test_a_run_that_others_dropped_is_taken_up(tune: Tune, monkeypatch: pytest.MonkeyPatch, left: Status) -> None:
+    """A run whose owner died elsewhere comes back to this sweep."""
+    monkeypatch.setattr(frontier, "LOOK_SECONDS", 0.0)
+    theirs = tune.ask()
+    tune.end(theirs, frontier.ELSEWHERE)
+    tune.on_disk[theirs.key] = left
+    assert tune.ask() == theirs

@@ -13,9 +13,13 @@ from harness.tracking.spool import Spool
 from harness.training.loop import Progress
 
 
+def free() -> None:
+    """Nobody else works on the run."""
+
+
 def test_progress_is_written_for_whoever_watches(tmp_path: Path) -> None:
     """Updates done, speed since the resumption, and the last update always."""
-    watched = Observer(tmp_path)
+    watched = Observer(tmp_path, free)
     watched.progress(Progress(done=30, total=40, seconds=5.0, resumed_at=20))
     seen = read_progress(tmp_path)
     assert seen is not None
@@ -38,21 +42,21 @@ def test_time_spent_survives_an_interruption(tmp_path: Path, monkeypatch: pytest
     """A run's cost counts every attempt."""
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    first = Observer(tmp_path)
+    first = Observer(tmp_path, free)
     clock[0] += 7
     first.progress(Progress(done=1, total=2, seconds=7.0, resumed_at=0))
     assert first.first_update_s == 7
-    again = Observer(tmp_path)
+    again = Observer(tmp_path, free)
     clock[0] += 5
     assert again.spent_s == 12
 
 
 def test_a_resumed_run_forgets_what_it_will_report_again(tmp_path: Path) -> None:
     """Each step stands once in the spool, with the time of the report that counts."""
-    watched = Observer(tmp_path)
+    watched = Observer(tmp_path, free)
     for step in (10, 20, 30):
         watched.report(step, {"loss": float(step)})
-    again = Observer(tmp_path)
+    again = Observer(tmp_path, free)
     again.resumed(20)
     again.report(30, {"loss": 33.0})
     points = Spool(tmp_path / "spool.jsonl").read()

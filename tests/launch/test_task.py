@@ -97,6 +97,7 @@ def test_an_impossible_sharing_is_recorded(
 ) -> None:
     """A batch that the ranks cannot share fails the run with those numbers, not with a lost worker."""
     monkeypatch.setattr("harness.training.ranks.world_and_rank", lambda: (3, 0))
+    monkeypatch.setattr("harness.launch.task.from_rank_0", lambda act: act())  # no process group stands behind the 3
     key = write_spec(runs, tiny[1])
     with pytest.raises(ValueError, match="3 ranks cannot share a batch of 128 evenly"):
         execute(key, place)

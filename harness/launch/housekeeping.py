@@ -1,0 +1,72 @@
+"""Taking runs out of the tables, and what nobody needs off the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.config.errors import ConfigError
+from harness.tracking.lease import is_free
+from harness.tracking.record import Record, RecordError, Runs
+
+
+def retire(runs: Runs, key: str, reason: str) -> list[Record]:
+    """Mark the run of `key`, and the evaluations made of it, as retired; returns the records as they are now."""
+    if runs.read(key) is None:
+        raise ConfigError(f"there is no run {key} in {runs.path}")
+    records = [record for one in runs.keys() if (record := _readable(runs, one)) is not None]  # noqa: SIM118  # Runs is no mapping
+    chosen = [record for record in records if record.key == key or record.spec.get("subject") == key]
+    for record in chosen:
+        if not is_free(runs.folder(record.key)):
+            raise ConfigError(f"{record.key} is running; stop its sweep first")
+    retired = [replace(record, state="retired", error=reason) for record in chosen]
+    for record in retired:
+        runs.write(record)
+    return retired
+
+
+@dataclass(frozen=True)
+class Rubbish:
+    """A folder that can go."""
+
+    path: Path
+    why: str
+    bytes: int
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+
+
+def rubbish(runs: Runs, ray: Path, needed: Collection[str]) -> Iterator[Rubbish]:
+    """Runs no table asks for, what retired runs left, checkpoints of finished runs (their encoder stays), Ray's files.
+
+    A run somebody works on is let be, and so is one whose record cannot be read: a person must look at it.
+    """
+    folders = sorted(path for path in runs.path.iterdir() if path.is_dir()) if runs.path.is_dir() else []
+    for folder in folders:
+        if not is_free(folder):
+            continue
+        if folder.name not in needed:
+            yield _found(folder, "no table needs it")
+            continue
+        for aside in sorted(folder.glob("retired-*")):
+            yield _found(aside, "retired")
+        record = _readable(runs, folder.name)
+        if record is not None and record.state == "done" and (folder / "checkpoints").is_dir():
+            yield _found(folder / "checkpoints", "the run is done")
+    if all(is_free(folder) for folder in folders):  # no sweep goes on
+        for left in sorted(ray.glob("*")):
+            yield _found(left, "left by a sweep that was killed")
+
+
+def _readable(runs: Runs, key: str) -> Record | None:
+    try:
+        return runs.read(key)
+    except RecordError:
+        return None
+
+
+def _found(path: Path, why: str) -> Rubbish:
+    return Rubbish(path, why, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
