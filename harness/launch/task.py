@@ -41,7 +41,7 @@ class Place:
     commit: str
     threads: int = 1
     device: str = "cpu"
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = 5.0
 
 
 def write_spec(runs: Runs, spec: Spec) -> str:

@@ -50,7 +50,8 @@ class Cadence:
     """How often things happen that do not change the result."""
 
     reports: int = 50  # over the whole run
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = 5.0
+    checkpoint_share: float = 0.01  # of the time goes into checkpoints, so large ones come less often
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def run(
         observer.resumed(first)
     every = max(1, task.total // cadence.reports)
     started = last_saved = time.monotonic()
+    pause = cadence.checkpoint_seconds
     feed = task.feed(first)
     for step in range(first, task.total):
         task.update(step, next(feed))
@@ -104,6 +106,7 @@ def run(
         now = time.monotonic()
         if writes:
             observer.progress(Progress(done, task.total, now - started, first))
-            if now - last_saved >= cadence.checkpoint_seconds or done == task.total:
+            if now - last_saved >= pause or done == task.total:
                 checkpoints.save(done, task.state_dict())
                 last_saved = time.monotonic()
+                pause = max(cadence.checkpoint_seconds, (last_saved - now) / cadence.checkpoint_share)

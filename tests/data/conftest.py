@@ -1,37 +1,11 @@
-"""What the tests of the data room share: the digits, prepared once."""
+"""What the tests of the data room share: views and noise."""
 
 from __future__ import annotations
-
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.config.schema import View
-from harness.data.prepare import Dataset, open_dataset, prepare
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where FFCV is not installed, skip what needs it."""
-    if importlib.util.find_spec("ffcv") is None:
-        for item in items:
-            if item.get_closest_marker("ffcv"):
-                item.add_marker(pytest.mark.skip(reason="FFCV is not installed"))
-
-
-@pytest.fixture(scope="session")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the digits prepared in it."""
-    directory = tmp_path_factory.mktemp("data")
-    prepare("digits", directory, lambda _: None)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def dataset(directory: Path) -> Dataset:
-    """The digits as a run opens them."""
-    return open_dataset("digits", directory)
 
 
 @pytest.fixture

@@ -10,24 +10,23 @@ import numpy as np
 import pytest
 
 from harness.data.beton import Beton
-from harness.data.digits import digits
 from harness.data.errors import DataError
-from harness.data.prepare import Dataset
+from harness.data.prepare import SOURCES, Dataset
 
 pytestmark = pytest.mark.ffcv
 
 
 @pytest.fixture
-def file(dataset: Dataset, tmp_path: Path) -> Path:
+def file(digits: Dataset, tmp_path: Path) -> Path:
     """A copy of the digits' test.beton to damage."""
     (tmp_path / "digits").mkdir()
-    return shutil.copy(dataset.beton("test"), tmp_path / "digits" / "test.beton")
+    return shutil.copy(digits.beton("test"), tmp_path / "digits" / "test.beton")
 
 
-def test_it_reads_what_ffcv_wrote(dataset: Dataset) -> None:
+def test_it_reads_what_ffcv_wrote(digits: Dataset) -> None:
     """Protects the reading of the format: pixels, labels and indices are the source's."""
-    source = digits()
-    beton, numbers = Beton(dataset.beton("test")), source.splits["test"]
+    source = SOURCES["digits"]()
+    beton, numbers = Beton(digits.beton("test")), source.splits["test"]
     order = np.array([499, 0, 7, 7])
     assert len(beton) == 500
     np.testing.assert_array_equal(beton.pixels(order), source.images[numbers[order]])

@@ -25,18 +25,18 @@ BATCH = 32
 
 
 @pytest.fixture(scope="module")
-def loader(dataset: Dataset) -> Iterator[Loader]:
+def loader(digits: Dataset) -> Iterator[Loader]:
     """FFCV over the digits' test split."""
-    with Loader(dataset.beton("test"), BATCH) as loader:
+    with Loader(digits.beton("test"), BATCH) as loader:
         yield loader
 
 
 @pytest.fixture
-def plain(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Loader:
+def plain(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Loader:
     """The same on a machine where FFCV cannot be imported."""
     monkeypatch.setitem(sys.modules, "ffcv", None)
     monkeypatch.delitem(sys.modules, "harness.data.compiled", raising=False)
-    return Loader(dataset.beton("test"), BATCH)
+    return Loader(digits.beton("test"), BATCH)
 
 
 def threads() -> int:
@@ -65,11 +65,11 @@ def test_both_back_ends_give_the_same_batches(loader: Loader, plain: Loader, ord
     assert [i for batch in theirs for i in batch.offset] == list(range(len(order)))
 
 
-def test_batches_that_are_kept_stay_as_they_are(loader: Loader, dataset: Dataset) -> None:
+def test_batches_that_are_kept_stay_as_they_are(loader: Loader, digits: Dataset) -> None:
     """Protects against FFCV's buffers, which are overwritten while later batches are read."""
     order = np.random.default_rng(0).integers(0, 500, 20 * BATCH)
     kept = list(loader.batches(order))
-    expected = Beton(dataset.beton("test")).pixels(order)
+    expected = Beton(digits.beton("test")).pixels(order)
     np.testing.assert_array_equal(torch.cat([batch.pixels for batch in kept]).numpy(), expected)
 
 
@@ -89,9 +89,9 @@ def test_leaving_early_leaves_no_thread(loader: Loader) -> None:
     assert threads() == 0
 
 
-def test_closing_ends_iterators_that_are_still_held(dataset: Dataset) -> None:
+def test_closing_ends_iterators_that_are_still_held(digits: Dataset) -> None:
     """Protects the end of a run after an exception that keeps the iterator alive."""
-    loader = Loader(dataset.beton("test"), BATCH)
+    loader = Loader(digits.beton("test"), BATCH)
     held = loader.batches(np.arange(500))
     next(held)
     assert threads() == 1
@@ -131,12 +131,12 @@ def test_a_dead_wait_ends(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("threads", [1, 64])
-def test_torchs_thread_count_is_the_callers(dataset: Dataset, threads: int) -> None:
+def test_torchs_thread_count_is_the_callers(digits: Dataset, threads: int) -> None:
     """Protects the speed of training from FFCV, which sets it; more threads than cores are bounded, not refused."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        with Loader(dataset.beton("test"), BATCH, threads=threads) as loader:
+        with Loader(digits.beton("test"), BATCH, threads=threads) as loader:
             assert sum(len(batch.label) for batch in loader.batches(np.arange(500))) == 500
         assert torch.get_num_threads() == 2
     finally:
@@ -150,16 +150,16 @@ def test_positions_outside_the_file_are_refused(loader: Loader, order: list[int]
         loader.batches(np.array(order))
 
 
-def test_a_broken_file_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_broken_file_is_refused(digits: Dataset, tmp_path: Path) -> None:
     """Protects training from pixels that are not there: the file is checked before FFCV sees it."""
     path = tmp_path / "test.beton"
-    path.write_bytes(dataset.beton("test").read_bytes()[:-1000])
+    path.write_bytes(digits.beton("test").read_bytes()[:-1000])
     with pytest.raises(DataError, match="broken"):
         Loader(path, BATCH)
 
 
 @pytest.mark.parametrize(("batch", "threads"), [(0, 1), (8, 0)])
-def test_senseless_sizes_are_refused(dataset: Dataset, batch: int, threads: int) -> None:
+def test_senseless_sizes_are_refused(digits: Dataset, batch: int, threads: int) -> None:
     """Protects against FFCV's reading of 0 as every core."""
     with pytest.raises(ValueError, match="positive"):
-        Loader(dataset.beton("test"), batch, threads)
+        Loader(digits.beton("test"), batch, threads)

@@ -13,17 +13,16 @@ import pytest
 from harness.config.datasets import DATASETS
 from harness.data import prepare as room
 from harness.data.beton import Beton
-from harness.data.digits import digits
 from harness.data.errors import DataError
-from harness.data.prepare import Dataset, open_dataset, prepare
+from harness.data.prepare import SOURCES, Dataset, open_dataset, prepare
 
 ffcv = pytest.mark.ffcv
 
 
 @pytest.fixture
-def copy(directory: Path, tmp_path: Path) -> Path:
+def copy(data: Path, tmp_path: Path) -> Path:
     """A data directory of its own, with the digits prepared."""
-    shutil.copytree(directory / "digits", tmp_path / "digits")
+    shutil.copytree(data / "digits", tmp_path / "digits")
     return tmp_path
 
 
@@ -34,46 +33,46 @@ def change(directory: Path, **fields: Any) -> None:
 
 
 @ffcv
-def test_each_split_holds_its_own_images(dataset: Dataset) -> None:
+def test_each_split_holds_its_own_images(digits: Dataset) -> None:
     """Protects the way from a split's index list to the pixels: no training on test images."""
-    source = digits()
+    source = SOURCES["digits"]()
     for split in ("train", "valid", "train+valid", "test"):
         numbers = np.sort(np.concatenate([source.splits[part] for part in split.split("+")]))
-        beton, indices = Beton(dataset.beton(split)), dataset.indices(split)
+        beton, indices = Beton(digits.beton(split)), digits.indices(split)
         np.testing.assert_array_equal(beton.pixels(indices), source.images[numbers])
         np.testing.assert_array_equal(beton.labels[indices], source.labels[numbers])
         np.testing.assert_array_equal(beton.indices[indices], indices)
 
 
 @ffcv
-def test_a_dataset_knows_its_facts(dataset: Dataset) -> None:
+def test_a_dataset_knows_its_facts(digits: Dataset) -> None:
     """Protects what evaluation sizes its classifier and crops by."""
-    assert (dataset.classes, dataset.height, dataset.width) == (10, 24, 24)
-    assert (dataset.mean, dataset.std) == (DATASETS["digits"].mean, DATASETS["digits"].std)
-    assert dataset.indices("train").dtype == np.int64
+    assert (digits.classes, digits.height, digits.width) == (10, 24, 24)
+    assert (digits.mean, digits.std) == (DATASETS["digits"].mean, DATASETS["digits"].std)
+    assert digits.indices("train").dtype == np.int64
 
 
 @ffcv
-def test_splits_of_different_files_are_not_joined(dataset: Dataset) -> None:
+def test_splits_of_different_files_are_not_joined(digits: Dataset) -> None:
     """Protects the sealed test split, which no list of positions may mix with training images."""
     for split in ("train+test", "valid+train", "all"):
         with pytest.raises(KeyError):
-            dataset.indices(split)
+            digits.indices(split)
 
 
 @ffcv
-def test_only_finished_files_are_left(directory: Path) -> None:
+def test_only_finished_files_are_left(data: Path) -> None:
     """Protects the folder from remains of writing."""
-    assert {path.name for path in (directory / "digits").iterdir()} == {"train.beton", "test.beton", "manifest.json"}
+    assert {path.name for path in (data / "digits").iterdir()} == {"train.beton", "test.beton", "manifest.json"}
 
 
 @ffcv
-def test_preparing_again_does_nothing(directory: Path) -> None:
+def test_preparing_again_does_nothing(data: Path) -> None:
     """Protects the time of every command that prepares on first use."""
-    written = (directory / "digits" / "train.beton").stat().st_mtime_ns
+    written = (data / "digits" / "train.beton").stat().st_mtime_ns
     said: list[str] = []
-    prepare("digits", directory, said.append)
-    assert (directory / "digits" / "train.beton").stat().st_mtime_ns == written
+    prepare("digits", data, said.append)
+    assert (data / "digits" / "train.beton").stat().st_mtime_ns == written
     assert "already" in said[0]
 
 

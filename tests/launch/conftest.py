@@ -1,4 +1,4 @@
-"""What the tests of the launch room share: the digits, a small spec, records and runs in a temporary folder."""
+"""What the tests of the launch room share: a small spec, records and runs in a temporary folder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,10 @@ from harness.config.expand import Expansion, expand
 from harness.config.files import read_profile
 from harness.config.identity import plain, run_key
 from harness.config.schema import Linear, Pretrain, Spec
-from harness.data.prepare import prepare
 from harness.launch.cost import Scale
 from harness.launch.plan import Plan, make_plan
 from harness.launch.task import Place
 from harness.tracking.record import Record, Runs
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the digits in it, written once for all rooms of the session."""
-    directory: Path = tmp_path_factory.getbasetemp() / "prepared"
-    prepare("digits", directory, lambda _: None)
-    return directory
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def run(task: loop.Task, folder: Path, log: Log, *, reports: int = 50, every_sec
         checkpoints=Checkpoints(folder),
         device=CPU,
         observer=log,
-        cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds),
+        cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds, checkpoint_share=1.0),
         ranks=Ranks.join(1, 1),
     )
 

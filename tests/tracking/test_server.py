@@ -1,0 +1,107 @@
+"""A real MLflow server that dies, comes back, and loses everything: no number is lost, none stands twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from harness.tracking.mlflow_store import EXPERIMENT, MlflowStore
+from harness.tracking.record import Record, Runs
+from harness.tracking.spool import Spool
+from harness.tracking.store import StoreError
+from harness.tracking.sync import sync
+
+KEY = "a" * 16
+
+
+class Server:
+    """`mlflow server` on a free port, with sqlite behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.database = folder / "server.db"
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.database}"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self._folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        ends = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
+                    return
+            except OSError:
+                assert time.monotonic() < ends, (self._folder / "server.log").read_text()
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)  # the group that was started for it: the server and its worker
+        self._process.wait(timeout=20)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def _points(server: Server) -> list[tuple[int, float]]:
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss"))
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_dies_and_comes_back(server: Server, tmp_path: Path, record: Callable[..., Record]) -> None:
+    """Reports go on while it is dead; afterwards each point stands once, also in a store made anew."""
+    runs, store = Runs(tmp_path / "runs"), MlflowStore(server.uri)
+    spool = Spool(runs.folder(KEY) / "spool.jsonl")
+    runs.write(record(KEY, state="running", ended_unix_s=None, results={}))
+    for step in range(10):
+        spool.append(step, {"loss": float(step)})
+    assert sync(runs, store, [KEY]) == [KEY]
+
+    server.kill()
+    began = time.monotonic()
+    for step in range(10, 20):
+        spool.append(step, {"loss": float(step)})
+    assert time.monotonic() - began < 1, "a report waits for the disk alone"
+    with pytest.raises(StoreError, match="does not answer"):
+        sync(runs, store, [KEY])
+
+    server.start()
+    runs.write(record(KEY))
+    whole = [(step, float(step)) for step in range(20)]
+    assert sync(runs, store, [KEY]) == [KEY]
+    assert _points(server) == whole
+    assert sync(runs, store, [KEY]) == [], "the second time there is nothing to send"
+    told = store.find([KEY])[KEY]
+
+    server.kill()
+    server.database.unlink()
+    server.start()
+    assert sync(runs, MlflowStore(server.uri), [KEY], rebuild=True) == [KEY]
+    assert _points(server) == whole
+    rebuilt = MlflowStore(server.uri).find([KEY])[KEY]
+    assert (rebuilt.state, rebuilt.results, rebuilt.flags) == (told.state, told.results, told.flags)
