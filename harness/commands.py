@@ -21,7 +21,7 @@ from harness.launch.board import duration, lines, summary, title
 from harness.launch.cost import Scale
 from harness.launch.plan import Plan, make_plan
 from harness.launch.plan import status as standing
-from harness.launch.site import Site, site
+from harness.launch.site import Site, check_writable, site
 from harness.reporting.aggregate import build_table
 from harness.reporting.collect import collect
 from harness.reporting.explain import explanation
@@ -81,6 +81,7 @@ def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
     """Run what is missing, then report."""
     started = time.monotonic()
     here = site()
+    check_writable(here)
     expansions = _expansions(table, profile, seeds, cell)
     layouts = _layouts(expansions)  # a mistake in them must show before hours of training
     plan = _plan(expansions, here)
@@ -127,7 +128,12 @@ def _sweep(plan: Plan, here: Site) -> Outcome:
         outcome = sweep(plan, here, say)
     for failure in outcome.failed:
         record = here.runs.read(failure.key)
-        warn(f"{title(failure)} failed: {record.error if record else 'no record'} ({here.runs.folder(failure.key)})")
+        reason = record.error if record and record.state == "failed" else outcome.reasons.get(failure.key)
+        warn(f"{title(failure)} failed: {reason or 'nobody knows why'} ({here.runs.folder(failure.key)})")
+    for finished in plan.missing:
+        record = here.runs.read(finished.key)
+        for note in record.notes if record else ():
+            warn(f"{title(finished)}: {note}")
     for skipped in outcome.skipped:
         warn(f"{title(skipped)} was not run: what it evaluates has failed")
     return outcome
@@ -276,6 +282,7 @@ def prepare(dataset: str) -> int:
     from harness.data.prepare import DataError  # noqa: PLC0415  # torch, FFCV
     from harness.data.prepare import prepare as write  # noqa: PLC0415
 
+    check_writable(site())
     try:
         write(dataset, site().data, say)
     except DataError as error:

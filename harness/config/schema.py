@@ -6,7 +6,7 @@ executes (devices, workers, cadence, directories) is decided elsewhere and never
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -99,7 +99,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """A pretraining run."""
+    """A pretraining run. `precision` is that of parameters, statistics and views."""
 
     kind: Literal["pretrain"]
     recipe_version: int
@@ -109,6 +109,7 @@ class Pretrain:
     optimizer: Optimizer
     schedule: Schedule
     seed: int
+    precision: Literal["float32", "float64"] = field(default="float32", metadata={"neutral": "float32"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,18 @@ def site() -> Site:
     )
 
 
+def check_writable(here: Site) -> None:
+    """Say now, not after hours of training, that results cannot be kept."""
+    for name, folder in (("HARNESS_HOME", here.home), ("HARNESS_DATA", here.data)):
+        probe = folder / f".probe.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(f"{name}={folder} cannot be written ({error.strerror}); name another folder") from None
+
+
 def _whole(name: str) -> int:
     text = os.environ.get(name) or "1"
     if not text.isdigit() or int(text) < 1:

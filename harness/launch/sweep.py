@@ -25,6 +25,7 @@ class Outcome:
 
     failed: tuple[Planned, ...]
     skipped: tuple[Planned, ...]
+    reasons: dict[str, str]  # by key, of failures that left none in their record
     start_s: float
     sweep_s: float
 
@@ -49,7 +50,7 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         begun = time.monotonic()
         site.ray.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray) as scratch, Board(plan, site.runs, say):
-            tune.Tuner(
+            ended_trials = tune.Tuner(
                 tune.with_resources(
                     partial(trial, place=place, workers=workers, scratch=scratch),
                     {"cpu": site.threads} if workers.in_trial else DRIVER,
@@ -71,7 +72,12 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
     told = {run.key for run in (*frontier.failed, *frontier.skipped)}
     if any(not _ended(site.runs, run) for run in plan.missing if run.key not in told):
         raise KeyboardInterrupt  # Tune ends quietly when it is interrupted
-    return Outcome(tuple(frontier.failed), tuple(frontier.skipped), begun - started, ended - begun)
+    reasons = {
+        result.config["key"]: str(result.error).strip().splitlines()[-1]
+        for result in ended_trials
+        if result.error is not None and result.config
+    }
+    return Outcome(tuple(frontier.failed), tuple(frontier.skipped), reasons, begun - started, ended - begun)
 
 
 def _ended(runs: Runs, run: Planned) -> bool:

@@ -5,11 +5,13 @@ Imports torch but neither Ray nor MLflow, so that a bare GPU machine can run it.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import platform
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +32,12 @@ from harness.training import loop
 from harness.training.checkpoint import Checkpoints
 from harness.training.pretraining import Pretraining
 from harness.training.ranks import Ranks, from_rank_0, world_and_rank
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFullError(RuntimeError):
+    """What was earned before is safe; the run goes on from its last checkpoint when there is space again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +86,10 @@ def execute(key: str, place: Place) -> Record:
         if known is not None and known.state in FINISHED:  # by another sweep, since this one was planned
             return known
         return _work(key, place, lease)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFullError(f"no space is left for {runs.path}; free some, and the same command goes on") from error
+        raise
     finally:
         if world_and_rank()[1] == 0:  # no collective: the other ranks may have failed
             lease.release()
@@ -108,8 +120,9 @@ def _work(key: str, place: Place, lease: Lease) -> Record:
     except Exception as error:
         if rank == 0:
             lease.check()
-            (runs.folder(key) / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            fail(runs, key, f"{type(error).__name__}: {error}")
+            with suppress(OSError):  # a full disk takes no last words; the caller hears the error itself
+                (runs.folder(key) / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+                fail(runs, key, f"{type(error).__name__}: {error}")
         raise
     cost = {"wall_s": observer.spent_s, "worker_s": observer.spent_s * world} | record.cost
     record = record.ended(record.state, time.time(), cost=cost, notes=tuple(observer.notes))

@@ -96,6 +96,9 @@ class Lease:
                 os.fsync(file.fileno())
         except FileExistsError:
             return False
+        except OSError:  # a full disk: an empty lease would only hold up the next one
+            self._path.unlink(missing_ok=True)
+            raise
         return True
 
     def _take_over(self) -> bool:
@@ -103,8 +106,11 @@ class Lease:
         if not is_free(self._path.parent):
             return False
         temporary = self._path.with_name(f".lease.{self._owner.token}")
-        temporary.write_text(json.dumps(asdict(self._owner)))
-        temporary.replace(self._path)
+        try:
+            temporary.write_text(json.dumps(asdict(self._owner)))
+            temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
         time.sleep(SETTLE_SECONDS)
         return read_owner(self._path) == self._owner
 

@@ -78,7 +78,8 @@ class Pretraining:
             )
             for number, view in enumerate((data.views.first, data.views.second))
         )
-        return first, second
+        dtype = getattr(torch, self.spec.precision)
+        return first.to(dtype), second.to(dtype)
 
     def update(self, step: int, batch: list[tuple[Tensor, Tensor]]) -> None:
         self._last = update(self.state, self.plan, step, batch, self.ranks)

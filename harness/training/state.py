@@ -64,9 +64,10 @@ class State:
 def build_state(spec: Pretrain, device: torch.device, ranks: Ranks) -> State:
     """Networks initialised from the seed alone, the same on every rank; the target starts as a copy of the online."""
     torch.manual_seed(spec.seed)
-    online = Network(spec.model).to(device)
+    dtype = getattr(torch, spec.precision)
+    online = Network(spec.model).to(device, dtype)
     head = predictor(spec.model)
-    head = None if head is None else head.to(device)
+    head = None if head is None else head.to(device, dtype)
     target = Target(online, spec.objective.target)
     optimizer = LARS(
         parameter_groups(*([online] if head is None else [online, head])),

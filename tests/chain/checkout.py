@@ -18,21 +18,24 @@ CELLS = ("byol", "simclr")
 class Checkout:
     """A temporary copy of what a checkout declares, cut down to two cells and a few epochs, and a home."""
 
-    def __init__(self, folder: Path, epochs: int = 2) -> None:
+    def __init__(self, folder: Path, epochs: int = 2, cells: dict[str, dict[str, Any]] | None = None) -> None:
+        """`cells` replaces Table 5b's by others, each with what it sets."""
         self.root, self.home, self.elsewhere = folder / "root", folder / "home", folder / "elsewhere"
-        self.elsewhere.mkdir()
+        self.elsewhere.mkdir(parents=True)
         shutil.copytree(CHECKOUT / "experiments", self.root / "experiments")
         shutil.copytree(CHECKOUT / "tables", self.root / "tables", ignore=shutil.ignore_patterns("built"))
         with edited(self.root / "experiments" / "tables" / "table5b.yaml") as table:
-            table["cells"] = [cell for cell in table["cells"] if cell["id"] in CELLS]
+            kept = [cell for cell in table["cells"] if cell["id"] in CELLS]
+            table["cells"] = [{"id": name, "set": changes} for name, changes in cells.items()] if cells else kept
         with edited(self.root / "tables" / "table5b.yaml") as layout:
-            layout["rows"] = [row for row in layout["rows"] if row["cell"] in CELLS]
-            layout["paper"] = {cell: layout["paper"][cell] for cell in CELLS}
+            layout["rows"] = [{"cell": name} for name in cells or CELLS]
+            layout["paper"] = {} if cells else {cell: layout["paper"][cell] for cell in CELLS}
         with edited(self.root / "experiments" / "profiles" / "laptop.yaml") as profile:
             profile["pretrain"]["schedule.epochs"] = {"value": epochs}
             profile["pretrain"]["schedule.warmup_epochs"] = {"value": 0}
             # Small, because a large one magnifies float32's rounding from update to update.
-            profile["pretrain"]["optimizer.base_lr"] = {"relative": 0.05}
+            profile["pretrain"]["optimizer.base_lr"] = {"relative": 0.005}
+            profile["untrained"] = cells is None
             profile["linear"]["epochs"] = {"value": 2}
 
     def command(self, *words: str, **variables: str) -> dict[str, Any]:

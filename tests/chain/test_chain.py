@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from checkout import CELLS, Checkout
@@ -97,35 +95,3 @@ def _check_mlflow(checkout: Checkout) -> None:
     points = Spool(runs.folder(byol.data.tags["harness.key"]) / "spool.jsonl").read()
     history = {metric.step for metric in client.get_metric_history(byol.info.run_id, name)}
     assert {point.step for point in points} <= history
-
-
-def test_two_workers_train_what_one_does(checkout: Checkout, tmp_path: Path) -> None:
-    """HARNESS_WORKERS=2 through Ray Train: the same keys, the same losses and accuracy."""
-    together = checkout.harness(
-        "run",
-        "table5b",
-        *("--seeds", "1", "--cell", "byol"),
-        HARNESS_HOME=str(tmp_path),
-        HARNESS_DATA=str(checkout.home / "data"),
-        HARNESS_WORKERS="2",
-    )
-    assert together.returncode == 0, together.stdout + together.stderr
-    alone, shared = Runs(checkout.home / "runs"), Runs(tmp_path / "runs")
-    trained = [key for key in shared.keys() if shared.folder(key).joinpath("spool.jsonl").exists()]  # noqa: SIM118
-    assert len(trained) == 2
-    for key in trained:
-        one, two = alone.read(key), shared.read(key)
-        assert one is not None
-        assert two is not None
-        assert (one.environment["world"], two.environment["world"]) == (1, 2)
-        name = f"{one.kind}.loss"
-        losses = [
-            [(point.step, point.metrics[name]) for point in Spool(runs.folder(key) / "spool.jsonl").read()]
-            for runs in (alone, shared)
-        ]
-        assert [step for step, _ in losses[0]] == [step for step, _ in losses[1]]
-        assert [loss for _, loss in losses[1]] == pytest.approx([loss for _, loss in losses[0]], rel=1e-4)
-        if one.kind == "linear":
-            assert two.results["linear_imagenet.top1"] == pytest.approx(one.results["linear_imagenet.top1"], abs=1.0)
-    assert not list((tmp_path / "ray").iterdir())
-    assert re.fullmatch(r"[0-9a-f]{16}", shared.keys()[0]), "nothing of Ray's stands among the runs"

@@ -1,0 +1,64 @@
+"""One spec, one update, whatever the number of workers: in the trial's process, and through Ray Train."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from checkout import Checkout
+
+from harness.tracking.record import Runs
+from harness.tracking.spool import Spool
+
+pytestmark = [pytest.mark.chain, pytest.mark.ray]
+# One statistics group that both workers share; and two, which one worker accumulates and two take one each.
+CELLS = {"shared": {}, "own": {"precision": "float64", "schedule.statistics_batch": 2048}}
+WITHIN = {"float32": 1e-4, "float64": 1e-8}
+
+
+@pytest.mark.timeout(400)
+def test_two_workers_train_what_one_does(tmp_path: Path) -> None:
+    """After 20 updates losses, parameters, batch-norm buffers and target agree, and so does the evaluation."""
+    checkout = Checkout(tmp_path / "checkout", cells=CELLS)
+    for home, workers in (("one", "1"), ("two", "2")):
+        data = {"HARNESS_HOME": str(tmp_path / home), "HARNESS_DATA": str(tmp_path / "data")}
+        ended = checkout.harness("run", "table5b", "--seeds", "1", HARNESS_WORKERS=workers, **data)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    alone, together = Runs(tmp_path / "one" / "runs"), Runs(tmp_path / "two" / "runs")
+    compared = []
+    for key in alone.keys():  # noqa: SIM118  # Runs is no mapping
+        one, two = alone.read(key), together.read(key)
+        assert one is not None
+        assert two is not None
+        assert (one.environment["world"], two.environment["world"]) == (1, 2)
+        precision = one.spec.get("precision", "float32")
+        losses = [_losses(runs, key, f"{one.kind}.loss") for runs in (alone, together)]
+        assert losses[1] == pytest.approx(losses[0], rel=WITHIN[precision])
+        if one.kind == "linear":
+            assert two.results["linear_imagenet.top1"] == pytest.approx(one.results["linear_imagenet.top1"], abs=0.4)
+        else:
+            _assert_states_agree(alone, together, key, WITHIN[precision])
+            compared.append(precision)
+    assert sorted(compared) == ["float32", "float64"]
+    assert not list((tmp_path / "two" / "ray").iterdir()), "nothing of Ray's is left"
+    assert all(re.fullmatch(r"[0-9a-f]{16}", path.name) for path in together.path.iterdir())
+
+
+def _losses(runs: Runs, key: str, name: str) -> dict[int, float]:
+    return {point.step: point.metrics[name] for point in Spool(runs.folder(key) / "spool.jsonl").read()}
+
+
+def _assert_states_agree(alone: Runs, together: Runs, key: str, within: float) -> None:
+    """Online network, predictor and target of the last checkpoint, buffers included; momentum too."""
+    states = []
+    for runs in (alone, together):
+        (path,) = (runs.folder(key) / "checkpoints").iterdir()
+        assert path.name == "checkpoint-000000020.pt"
+        states.append(torch.load(path)["state"])
+    for one, two in zip(states[0]["networks"], states[1]["networks"], strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            distance = (one[name] - two[name]).norm() / one[name].norm().clamp_min(1e-12)
+            assert distance <= within, f"{name}: {distance}"
