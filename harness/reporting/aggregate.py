@@ -26,6 +26,7 @@ class CellNumber:
     paper: PaperNumber | None
     status: Status
     collapsed: int  # seeds whose diagnostics flag a collapse
+    diverged: int  # seeds that diverged and count as chance
     run_keys: tuple[str, ...]
 
     @property
@@ -45,6 +46,7 @@ def aggregate(cell: str, metric: str, results: list[SeedResult], paper: PaperNum
         paper=paper,
         status=_status([result.state for result in results]),
         collapsed=sum(result.collapsed for result in results),
+        diverged=sum(result.state == "diverged" for result in results),
         run_keys=tuple(result.evaluation_key for result in results),
     )
 

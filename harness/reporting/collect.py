@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.config.datasets import DATASETS
 from harness.config.expand import Expansion, Member
+from harness.config.metrics import METRICS
 from harness.tracking.store import Store, Stored
 
 
@@ -18,6 +20,7 @@ class SeedResult:
     evaluation_key: str
     subject: Stored | None
     evaluation: Stored | None
+    classes: int
 
     @property
     def state(self) -> str:
@@ -28,6 +31,9 @@ class SeedResult:
         return "done" if self.evaluation is not None and self.evaluation.state == "done" else "pending"
 
     def value(self, metric: str) -> float | None:
+        """The number; of a run that diverged it is chance."""
+        if self.state == "diverged":
+            return METRICS[metric].chance(self.classes)
         return self.evaluation.results.get(metric) if self.state == "done" and self.evaluation else None
 
     @property
@@ -52,4 +58,5 @@ def _result(member: Member, stored: Mapping[str, Stored]) -> SeedResult:
         member.evaluation_key,
         stored.get(member.subject_key),
         stored.get(member.evaluation_key),
+        DATASETS[member.evaluation.data.dataset].classes,
     )

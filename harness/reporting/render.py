@@ -13,6 +13,7 @@ from harness.reporting.layout import LabelValue
 
 HALF_RANGE_SHOWN = 0.25  # the paper prints a spread only above this
 COLLAPSED = "†"
+DIVERGED = "‡"
 MISSING = "--"
 
 CSV_COLUMNS = (
@@ -100,6 +101,8 @@ def footer(table: Table) -> list[str]:
         )
     if any(number.collapsed for number in table.numbers.values()):
         lines.append(f"{COLLAPSED} collapsed by the diagnostics of every seed, or of as many as stated.")
+    if any(number.diverged for number in table.numbers.values()):
+        lines.append(f"{DIVERGED} diverged, every seed or as many as stated: such a seed counts as chance.")
     for metric, number in table.untrained.items():
         lines.append(f"The untrained encoder has {METRICS[metric].title} {_ours(number)}.")
     spread = max((n.wanted for n in table.numbers.values()), default=0)
@@ -166,9 +169,9 @@ def _ours(number: CellNumber) -> str:
     text = f"{number.ours:.{digits}f}"
     if number.half_range is not None and number.half_range > HALF_RANGE_SHOWN:
         text += f" ± {number.half_range:.{digits}f}"
-    if number.collapsed:
-        share = "" if number.collapsed == number.wanted else f" {number.collapsed}/{number.wanted}"
-        text += f" {COLLAPSED}{share}"
+    for mark, seeds in ((COLLAPSED, number.collapsed), (DIVERGED, number.diverged)):
+        if seeds:
+            text += f" {mark}" if seeds == number.wanted else f" {mark} {seeds}/{number.wanted}"
     return text
 
 
@@ -201,6 +204,7 @@ _TEX = {
     "✓": "$\\checkmark$",
     "±": "$\\pm$",
     "†": "$\\dagger$",
+    "‡": "$\\ddagger$",
     "β": "$\\beta$",
     "τ": "$\\tau$",
     "λ": "$\\lambda$",

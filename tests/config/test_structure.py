@@ -123,7 +123,7 @@ def specs(draw: st.DrawFn) -> Spec:
 
 def _redrawn(draw: st.DrawFn, value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        kept = ("kind", "name", "norm", "split", "target", "train", "select", "test")
+        kept = ("kind", "name", "norm", "split", "target", "train", "select", "test", "precision")
         return replace(
             value, **{f.name: _redrawn(draw, getattr(value, f.name)) for f in fields(value) if f.name not in kept}
         )

@@ -20,7 +20,9 @@ def _seed(subject: str | None, evaluation: str | None, value: float | None = Non
     def stored(state: str | None, results: dict[str, float]) -> Stored | None:
         return None if state is None else Stored("k", "r", state, "", results)
 
-    return SeedResult(0, "s", "e", stored(subject, {}), stored(evaluation, {} if value is None else {TOP1: value}))
+    return SeedResult(
+        0, "s", "e", stored(subject, {}), stored(evaluation, {} if value is None else {TOP1: value}), classes=2
+    )
 
 
 def test_mean_and_half_range() -> None:
@@ -48,14 +50,17 @@ def test_one_seed_has_no_range() -> None:
         ([("done", "done"), ("done", None)], "partial", 1),
         ([("done", "done"), ("failed", None)], "failed", 1),
         ([("done", "done"), ("done", "failed")], "failed", 1),
-        ([("diverged", None), ("failed", None)], "failed", 0),
-        ([("done", "done"), ("diverged", None)], "diverged", 1),
-        ([("done", "diverged"), (None, None)], "diverged", 0),
+        ([("diverged", None), ("failed", None)], "failed", 1),
+        ([("done", "done"), ("diverged", None)], "diverged", 2),
+        ([("done", "diverged"), (None, None)], "diverged", 1),
         ([("done", "done"), (None, "done")], "complete", 2),
     ],
 )
 def test_status(seeds: list[tuple[str | None, str | None]], status: str, finished: int) -> None:
-    """Protects the reader: what is unfinished, failed or diverged never reads as complete, and counts no number."""
+    """Protects the reader: what is unfinished, failed or diverged never reads as complete.
+
+    Unfinished and failed seeds count no number; a diverged one counts chance, which is 50 for two classes.
+    """
     number = aggregate("c", TOP1, [_seed(s, e, 50.0 if e == "done" else None) for s, e in seeds], None)
     assert (number.status, number.seeds, number.wanted) == (status, finished, len(seeds))
     assert number.ours == (50.0 if finished else None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from harness.config.expand import expand
-from harness.config.identity import plain
 from harness.reporting.collect import collect
 from harness.reporting.explain import explanation, lines
 from harness.tracking.record import Record, Runs
@@ -40,7 +40,7 @@ def test_a_cell_of_which_one_seed_is_finished(tmp_path: Path) -> None:
     facts = explanation(expansion, "byol", collect(expansion, store)["byol"], runs, "sqlite:///x")
     assert json.loads(json.dumps(facts)) == json.loads(json.dumps(facts, default=str)), "JSON types alone"
     assert (facts["cell"], facts["profile"], facts["mlflow"]) == ("table5b:byol", "laptop", "sqlite:///x")
-    assert json.loads(json.dumps(facts["subject"])) == plain(done.subject)
+    assert json.loads(json.dumps(facts["subject"])) == json.loads(json.dumps(asdict(done.subject)))
     first, second = facts["seeds"]
     assert (first["state"], second["state"]) == ("done", "pending")
     assert first["runs"]["evaluation"]["results"] == {"linear_imagenet.top1": 90.0}

@@ -1,0 +1,105 @@
+"""Taking runs out of the tables, and what nobody needs off the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.config.errors import ConfigError
+from harness.config.expand import Expansion
+from harness.config.schema import Linear, Pretrain
+from harness.launch.housekeeping import retire, rubbish
+from harness.launch.plan import status
+from harness.launch.task import Place, execute, write_spec
+from harness.tracking.lease import Lease
+from harness.tracking.record import Record, Runs
+from harness.tracking.store import MemoryStore
+from harness.tracking.sync import sync
+
+Tiny = tuple[Pretrain, Linear]
+
+
+def test_a_retired_run_takes_its_evaluations_along(
+    runs: Runs, two_cells: Expansion, write: Callable[..., Record]
+) -> None:
+    """What was measured of a retired encoder stands for nothing; other runs stay."""
+    for member in two_cells.members[:2]:
+        write(member.subject, "done")
+        write(member.evaluation, "done")
+    mine, other = two_cells.members[:2]
+    retired = retire(runs, mine.subject_key, "wrong data")
+    assert {record.key for record in retired} == {mine.subject_key, mine.evaluation_key}
+    for member, expected in ((mine, "missing"), (other, "done")):
+        assert status(runs, member.subject_key, member.subject) == expected
+        assert status(runs, member.evaluation_key, member.evaluation) == expected
+    record = runs.read(mine.subject_key)
+    assert record is not None
+    assert record.error == "wrong data"
+
+
+def test_a_retired_run_begins_anew(runs: Runs, place: Place, tiny: Tiny) -> None:
+    """The next attempt starts from nothing; the former one is kept aside, and in the store under another name."""
+    store = MemoryStore()
+    key = write_spec(runs, tiny[0])
+    first = execute(key, place)
+    sync(runs, store, [key])
+    retire(runs, key, "try again")
+    sync(runs, store, [key])
+    assert store.runs[key].state == "retired"
+    again = execute(key, place)
+    assert again.started_unix_s > first.started_unix_s
+    assert again.results == first.results
+    aside = runs.folder(key) / "retired-1"
+    assert {"record.json", "spool.jsonl", "encoder.safetensors", "checkpoints"} <= {p.name for p in aside.iterdir()}
+    sync(runs, store, [key])
+    assert store.runs[key].state == "done"
+    assert len(store.points[key]) == len({(step, name) for _, step, name in store.points[key]}), "one curve, not two"
+
+
+def test_what_cannot_be_retired(runs: Runs, tiny: Tiny, write: Callable[..., Record]) -> None:
+    """A key that does not exist, and a run somebody works on."""
+    with pytest.raises(ConfigError, match="there is no run nonsense"):
+        retire(runs, "nonsense", "why not")
+    record = write(tiny[0], "running")
+    lease = Lease(runs.folder(record.key))
+    assert lease.acquire()
+    with pytest.raises(ConfigError, match="is running"):
+        retire(runs, record.key, "why not")
+    lease.release()
+
+
+def test_rubbish(runs: Runs, tiny: Tiny, write: Callable[..., Record], tmp_path: Path) -> None:
+    """Runs of no table, retired attempts, checkpoints of finished runs and Ray's leavings go; the rest stays."""
+    needed, spare = write(tiny[0], "done"), write(tiny[1], "done")
+    going = {
+        runs.folder(spare.key): "no table needs it",
+        runs.folder(needed.key) / "retired-1": "retired",
+        runs.folder(needed.key) / "checkpoints": "the run is done",
+        tmp_path / "ray" / "sweep-1": "left by a sweep that was killed",
+    }
+    for folder in going:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bulk").write_bytes(b"0" * 1000)
+    found = {one.path: one for one in rubbish(runs, tmp_path / "ray", {needed.key})}
+    assert {path: one.why for path, one in found.items()} == going
+    assert found[tmp_path / "ray" / "sweep-1"].bytes == 1000
+    for one in found.values():
+        one.remove()
+    assert not any(folder.exists() for folder in going)
+    assert runs.read(needed.key) == needed
+    assert list(rubbish(runs, tmp_path / "ray", {needed.key})) == []
+
+
+def test_what_somebody_works_on_is_no_rubbish(
+    runs: Runs, tiny: Tiny, write: Callable[..., Record], tmp_path: Path
+) -> None:
+    """Neither a running run nor what Ray keeps for its sweep is removed."""
+    record = write(tiny[0], "running")
+    (tmp_path / "ray" / "sweep-1").mkdir(parents=True)
+    lease = Lease(runs.folder(record.key))
+    assert lease.acquire()
+    assert list(rubbish(runs, tmp_path / "ray", set())) == []
+    lease.release()
+    assert len(list(rubbish(runs, tmp_path / "ray", set()))) == 2
