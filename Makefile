@@ -61,5 +61,5 @@ format: .venv/ready ## put the code into ruff's form
 
 lock: .venv/ready ## write requirements.lock anew from pyproject.toml
 	@.venv/bin/uv pip compile pyproject.toml --extra data --extra cluster --extra tracking --extra dev --universal \
-	  --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --output-file requirements.lock

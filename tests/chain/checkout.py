@@ -34,7 +34,7 @@ class Checkout:
             profile["pretrain"]["schedule.epochs"] = {"value": epochs}
             profile["pretrain"]["schedule.warmup_epochs"] = {"value": 0}
             # Small, because a large one magnifies float32's rounding from update to update.
-            profile["pretrain"]["optimizer.base_lr"] = {"relative": 0.05}
+            profile["pretrain"]["optimizer.base_lr"] = {"relative": 0.01}
             profile["untrained"] = cells is None
             profile["linear"]["epochs"] = {"value": 2}
 

@@ -157,7 +157,9 @@ def test_byol_asks_for_no_negatives() -> None:
     def refuse(_: Tensor) -> Tensor:
         raise AssertionError
 
-    bootstrap_loss(*draw(), beta=0.0, temperature=None, gather=refuse)
+    p1, p2, z1, z2 = draw()
+    loss = bootstrap_loss(p1, p2, z1, z2, beta=0.0, temperature=None, gather=refuse)
+    assert loss == regression_loss(p1, z2) + regression_loss(p2, z1)
 
 
 def test_negatives_without_a_temperature_are_refused() -> None:
