@@ -29,8 +29,13 @@ VIEW = View(
 )
 
 
-def pretrain(objective: dict[str, Any], *, update: int = 8, statistics: int = 8, epochs: int = 2) -> Pretrain:
-    """A pretraining of the smallest encoder on the digits; without a warm-up, so that the first update moves it."""
+def pretrain(
+    objective: dict[str, Any], *, update: int = 8, statistics: int = 8, epochs: int = 2, precision: Any = None
+) -> Pretrain:
+    """A pretraining of the smallest encoder on the digits; without a warm-up, so that the first update moves it.
+
+    `precision` is torch's default one, unless it is given.
+    """
     return Pretrain(
         kind="pretrain",
         recipe_version=1,
@@ -52,6 +57,7 @@ def pretrain(objective: dict[str, Any], *, update: int = 8, statistics: int = 8,
         optimizer=Optimizer(name="lars", base_lr=1.0, weight_decay=1e-6, momentum=0.9, trust=1e-3),
         schedule=Schedule(epochs=epochs, warmup_epochs=0, update_batch=update, statistics_batch=statistics),
         seed=0,
+        precision=precision or str(torch.get_default_dtype()).removeprefix("torch."),
     )
 
 

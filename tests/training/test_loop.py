@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def run(task: loop.Task, folder: Path, log: Log, *, reports: int = 50, every_sec
         checkpoints=Checkpoints(folder),
         device=CPU,
         observer=log,
-        cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds, checkpoint_share=1.0),
+        cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds, checkpoint_share=math.inf),
         ranks=Ranks.join(1, 1),
     )
 

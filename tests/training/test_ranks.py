@@ -19,12 +19,12 @@ from harness.training.ranks import Ranks
 from harness.training.state import build_state
 from harness.training.step import Plan, update
 
-UPDATES = 3
+UPDATES = 20
 CASES = {  # update batch 8: one statistics group over both ranks, or one group on each
-    "byol, one group": pretrain(BYOL, update=8, statistics=8),
-    "byol, two groups": pretrain(BYOL, update=8, statistics=4),
-    "simclr, one group": pretrain(SIMCLR, update=8, statistics=8),
-    "simclr, two groups": pretrain(SIMCLR, update=8, statistics=4),
+    "byol, one group": pretrain(BYOL, update=8, statistics=8, epochs=4, precision="float64"),
+    "byol, two groups": pretrain(BYOL, update=8, statistics=4, epochs=4, precision="float64"),
+    "simclr, one group": pretrain(SIMCLR, update=8, statistics=8, epochs=4, precision="float64"),
+    "simclr, two groups": pretrain(SIMCLR, update=8, statistics=4, epochs=4, precision="float64"),
 }
 
 
