@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from mlflow.entities import Metric, Param, Run, RunTag  # after the environment it reads at import
@@ -125,7 +127,8 @@ class MlflowStore:
                 self._client = client
             yield self._client
         except (MlflowException, SQLAlchemyError) as error:
-            raise StoreError(f"MLflow at {self.uri} does not answer: {str(error).splitlines()[0]}") from error
+            reason = textwrap.shorten(str(error), 120, placeholder=" ...")
+            raise StoreError(f"MLflow at {self.uri} does not answer: {reason}") from error
 
 
 def _log_metrics(client: Any, run_id: str, record: Record, points: Iterable[Point]) -> None:

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from checkout import CELLS, Checkout
@@ -95,3 +96,17 @@ def _check_mlflow(checkout: Checkout) -> None:
     points = Spool(runs.folder(byol.data.tags["harness.key"]) / "spool.jsonl").read()
     history = {metric.step for metric in client.get_metric_history(byol.info.run_id, name)}
     assert {point.step for point in points} <= history
+
+
+def test_a_run_that_diverges(checkout: Checkout, tmp_path: Path) -> None:
+    """A loss that is no longer a number ends that run alone: it counts as chance, is marked, and is not tried again."""
+    wild = Checkout(tmp_path / "wild", cells={"wild": {"optimizer.base_lr": 1.0e30}, "calm": {}})
+    ended = wild.harness("run", "table5b", "--seeds", "1", HARNESS_DATA=str(checkout.home / "data"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    rows = list(csv.DictReader((wild.root / "tables" / "built" / "laptop" / "table5b.csv").open()))
+    told = {row["cell"]: (row["status"], row["ours"]) for row in rows}
+    assert told["wild"] == ("diverged", "10.0"), "chance for ten digits"
+    assert told["calm"][0] == "complete"
+    assert "10.0 ‡" in ended.stdout
+    again = wild.harness("run", "table5b", "--seeds", "1")
+    assert "4 of 4 runs are finished; nothing is left to run" in again.stdout
