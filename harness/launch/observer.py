@@ -44,7 +44,6 @@ class Observer:
         self._written = 0.0
         self._first: float | None = None
         self._began = time.monotonic()
-        self.last: Progress | None = None
         self.notes: list[str] = []
 
     def note(self, line: str) -> None:
@@ -61,7 +60,6 @@ class Observer:
 
     def progress(self, progress: Progress) -> None:
         now = time.monotonic()
-        self.last = progress
         if self._first is None:
             self._first = now
         if now - self._written < EVERY_SECONDS and progress.done != progress.total:
