@@ -127,18 +127,24 @@ def crop_flip(crop_area: tuple[float, float], flip: float) -> View:
     )
 
 
-def centre(batch: int, height: int, width: int) -> Draws:
-    """The view on which everything is evaluated: the central square of 224/256 of the shorter side, nothing else.
+def centre(height: np.ndarray, width: np.ndarray) -> Draws:
+    """The views on which everything is evaluated: the central square of 224/256 of the shorter side, nothing else.
 
     Side truncated and offset rounded up, as the released code does; resized once, to the final size.
     """
-    side = min(height, width) * CENTRE[0] // CENTRE[1]
+    side = np.minimum(height, width) * CENTRE[0] // CENTRE[1]
+    return unchanged((height - side + 1) // 2, (width - side + 1) // 2, side, side)
+
+
+def unchanged(top: Integers, left: Integers, height: Integers, width: Integers) -> Draws:
+    """These boxes, and no other operation."""
+    batch = len(top)
     zeros, ones, never = np.zeros(batch), np.ones(batch), np.zeros(batch, dtype=bool)
     return Draws(
-        top=np.full(batch, (height - side + 1) // 2),
-        left=np.full(batch, (width - side + 1) // 2),
-        height=np.full(batch, side),
-        width=np.full(batch, side),
+        top=top,
+        left=left,
+        height=height,
+        width=width,
         flip=never,
         jitter=never,
         brightness=zeros,

@@ -7,13 +7,23 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config.schema import View
+from harness.config.files import project_root
+from harness.config.schema import View, Views
+from harness.config.structure import structure
 from harness.data.draws import Draws, centre, crop_flip, draw
 
 MANY = 20_000
+RANGES = {
+    "brightness": (-0.4, 0.4),
+    "contrast": (0.6, 1.4),
+    "saturation": (0.8, 1.2),
+    "hue": (-0.1, 0.1),
+    "sigma": (0.1, 2.0),
+}
 
 
 def drawn(view: View, index: np.ndarray, *, seed: int = 0, epoch: int = 0, number: int = 0, side: int = 256) -> Draws:
@@ -65,11 +75,61 @@ def test_changing_one_parameter_moves_no_other(second_view: View, changed: str) 
         assert same == (field.name != changed), field.name
 
 
-def test_probabilities_are_those_of_the_view(second_view: View) -> None:
-    """Protects the paper's Table 6."""
-    d = drawn(second_view, np.arange(MANY))
-    for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-        assert abs(getattr(d, name).mean() - getattr(second_view, name)) < 0.015, name
+# The paper's Table 6, and what each row of Table 17 changes in it: (first view, second view).
+TABLE_6 = {
+    "flip": (0.5, 0.5),
+    "jitter": (0.8, 0.8),
+    "grayscale": (0.2, 0.2),
+    "blur": (1.0, 0.1),
+    "solarize": (0.0, 0.2),
+}
+NEVER = (0.0, 0.0)
+TABLE_17 = {
+    "byol": {},
+    "remove_flip": {"flip": NEVER},
+    "remove_blur": {"blur": NEVER},
+    "remove_color": {"jitter": NEVER, "grayscale": NEVER},
+    "remove_color_jitter": {"jitter": NEVER},
+    "remove_grayscale": {"grayscale": NEVER},
+    "remove_blur_in_t_prime": {"blur": (1.0, 0.0)},
+    "remove_solarize_in_t_prime": {"solarize": NEVER},
+    "remove_blur_and_solarize_in_t_prime": {"blur": (1.0, 0.0), "solarize": NEVER},
+    "symmetric_blur_and_solarize": {"blur": (0.5, 0.5), "solarize": (0.2, 0.2)},
+    "crop_only": dict.fromkeys(("flip", "jitter", "grayscale", "blur", "solarize"), NEVER),
+    "crop_and_flip_only": dict.fromkeys(("jitter", "grayscale", "blur", "solarize"), NEVER),
+    "crop_and_color_only": dict.fromkeys(("flip", "blur", "solarize"), NEVER),
+    "crop_and_blur_only": dict.fromkeys(("flip", "jitter", "grayscale", "solarize"), NEVER),
+}
+
+
+def named_views(name: str) -> Views:
+    """A file of experiments/views."""
+    data = yaml.safe_load((project_root() / "experiments" / "views" / f"{name}.yaml").read_text())
+    views = structure(Views, data)
+    assert isinstance(views, Views)
+    return views
+
+
+def test_every_file_of_views_is_a_row_of_table_17() -> None:
+    """Protects the test below from missing one."""
+    assert {path.stem for path in (project_root() / "experiments" / "views").glob("*.yaml")} == set(TABLE_17)
+
+
+@pytest.mark.parametrize("row", TABLE_17)
+def test_probabilities_and_ranges_are_those_of_the_paper(row: str) -> None:
+    """Protects Tables 6 and 17: what is really drawn, for both views of each row."""
+    expected = TABLE_6 | TABLE_17[row]
+    views = named_views(row)
+    for number, view in enumerate((views.first, views.second)):
+        d = drawn(view, np.arange(MANY), number=number)
+        for name, probabilities in expected.items():
+            p = probabilities[number]
+            deviation = 5 * np.sqrt(p * (1 - p) / MANY)  # of the mean; 0 where nothing is random
+            assert abs(getattr(d, name).mean() - p) <= deviation, name
+        for name, (low, high) in RANGES.items():
+            unit = (getattr(d, name) - low) / (high - low)
+            np.testing.assert_allclose(np.quantile(unit, [0, 0.25, 0.5, 0.75, 1]), [0, 0.25, 0.5, 0.75, 1], atol=0.02)
+        assert (d.height * d.width / 256**2).min() == pytest.approx(0.08, abs=0.005)
 
 
 def test_probabilities_of_zero_and_one_are_certain(second_view: View) -> None:
@@ -77,21 +137,6 @@ def test_probabilities_of_zero_and_one_are_certain(second_view: View) -> None:
     d = drawn(replace(second_view, blur=1.0, solarize=0.0), np.arange(MANY))
     assert d.blur.all()
     assert not d.solarize.any()
-
-
-def test_strengths_are_uniform_in_their_ranges(second_view: View) -> None:
-    """Protects the ranges of Table 6: quartiles of each parameter."""
-    d = drawn(second_view, np.arange(MANY))
-    ranges = {
-        "brightness": (-0.4, 0.4),
-        "contrast": (0.6, 1.4),
-        "saturation": (0.8, 1.2),
-        "hue": (-0.1, 0.1),
-        "sigma": (0.1, 2.0),
-    }
-    for name, (low, high) in ranges.items():
-        unit = (getattr(d, name) - low) / (high - low)
-        np.testing.assert_allclose(np.quantile(unit, [0, 0.25, 0.5, 0.75, 1]), [0, 0.25, 0.5, 0.75, 1], atol=0.015)
 
 
 def test_each_order_of_the_jitter_is_as_likely(second_view: View) -> None:
@@ -167,7 +212,7 @@ def test_linear_evaluation_only_crops_and_flips() -> None:
 
 def test_the_centre_is_the_padded_centre_crop() -> None:
     """Protects evaluation: 224/256 of the shorter side, truncated, offset rounded up, as the released code computes."""
-    d = centre(3, 500, 375)
+    d = centre(np.full(3, 500), np.full(3, 375))
     assert (d.height.tolist(), d.width.tolist()) == ([328] * 3, [328] * 3)
     assert (d.top.tolist(), d.left.tolist()) == ([86] * 3, [24] * 3)
     assert not (d.flip | d.jitter | d.grayscale | d.blur | d.solarize).any()
