@@ -1,10 +1,11 @@
-"""A dataset as its owner provides it, before it is written in the form that training reads."""
+"""A dataset as its owner distributes it, before it is written in the form that training reads.
+
+Samples are numbered by the owner's order. Nothing is decoded, and no image is read, before it is asked for.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,18 +13,26 @@ from numpy.typing import NDArray
 
 SPLITS = ("train", "valid", "test")
 
+Image = bytes | NDArray[np.uint8]  # a file's bytes as they are, or RGB pixels, height x width x 3
+
+
+def _no_target(_number: int) -> bytes:
+    return b""
+
 
 @dataclass(frozen=True)
 class Source:
-    """All images of a dataset, numbered by its owner's order, and the numbers that make up each split, ascending."""
+    """All samples of a dataset, and the numbers that make up each split, ascending; a number is in at most one split.
 
-    images: NDArray[np.uint8]
+    `names` are the owner's and tell samples apart. `labels` are classes, or -1 where a sample has a target instead.
+    `image` and `target` read one sample by number, from any thread; records.py has the forms of targets. `quickest`
+    is the order in which all are read fastest, where that is not the order of their numbers.
+    """
+
+    names: Sequence[str]
     labels: NDArray[np.int64]
-    classes: int
+    classes: tuple[str, ...]
     splits: Mapping[str, NDArray[np.int64]]
-
-
-def split_id(splits: Mapping[str, NDArray[np.int64]]) -> str:
-    """Names a division into splits: 16 hexadecimal digits of the sha256 of its lists of numbers."""
-    lists = {split: [int(number) for number in splits[split]] for split in SPLITS}
-    return hashlib.sha256(json.dumps(lists, separators=(",", ":")).encode()).hexdigest()[:16]
+    image: Callable[[int], Image]
+    target: Callable[[int], bytes] = _no_target
+    quickest: NDArray[np.int64] | None = None
