@@ -43,8 +43,8 @@ def _parser() -> _Parser:
     )
     explain.add_argument("cell", metavar="TABLE:CELL")
     explain.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop")
-    prepare = verbs.add_parser("prepare", help="write a dataset's .beton files")
-    prepare.add_argument("dataset")
+    prepare = verbs.add_parser("prepare", help="write a dataset's files, from its owner's; without a name, list them")
+    _add_prepare(prepare)
     sync = verbs.add_parser("sync", help="send every record and spool to MLflow")
     sync.add_argument("--rebuild", action="store_true", help="take every run out of MLflow first and send it anew")
     retire = verbs.add_parser("retire", help="take a run, and what evaluates it, out of the tables")
@@ -61,6 +61,33 @@ def _parser() -> _Parser:
     data = os.environ.get("HARNESS_DATA")
     train.add_argument("--data", type=Path, default=Path(data) if data else None, help="default: data/ in --home")
     return parser
+
+
+def _add_prepare(prepare: argparse.ArgumentParser) -> None:
+    prepare.add_argument("dataset", nargs="?", help="food101, food101-stand-in, food101-500px ...")
+    prepare.add_argument("--source", type=Path, metavar="FOLDER", help="where the owner's files are")
+    prepare.add_argument("--stand-in", action="store_true", help="a small generated dataset in the same layout")
+    prepare.add_argument(
+        "--longest-side", type=_positive, metavar="N", help="store images with at most N pixels a side"
+    )
+    prepare.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
+    prepare.add_argument("--check", action="store_true", help="verify what is prepared, down to every image")
+    prepare.add_argument(
+        "--list",
+        dest="lists",
+        type=_titled,
+        action="append",
+        default=[],
+        metavar="LIST=FILE",
+        help="add a subset, from a file of image names",
+    )
+
+
+def _titled(text: str) -> tuple[str, Path]:
+    title, equals, file = text.partition("=")
+    if not (title and equals and file):
+        raise argparse.ArgumentTypeError(f"must be LIST=FILE as in simclr-1=1percent.txt, not {text!r}")
+    return title, Path(file)
 
 
 def _positive(text: str) -> int:

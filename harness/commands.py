@@ -102,18 +102,10 @@ def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
 
 
 def _ready_data(plan: Plan, here: Site) -> None:
-    """Built-in data is written on first use; data a person must fetch is asked for by name."""
-    from harness.data.prepare import SOURCES, DataError, open_dataset, prepare  # noqa: PLC0415  # torch, FFCV
+    """Generated data is written on first use; data a person must fetch is asked for by name."""
+    from harness.launch import data  # noqa: PLC0415  # readers, numpy
 
-    names = {run.spec.data.dataset for run in plan.missing if hasattr(run.spec, "data")}
-    for name in sorted(names):
-        try:
-            open_dataset(name, here.data)
-        except DataError as error:
-            if name not in SOURCES:
-                raise ConfigError(str(error)) from None
-            say(f"preparing {name} in {here.data}")
-            prepare(name, here.data, say)
+    data.ready({run.spec.data.dataset for run in plan.missing if hasattr(run.spec, "data")}, here, say)
 
 
 def _sweep(plan: Plan, here: Site) -> Outcome:
@@ -277,17 +269,11 @@ def explain(cell: str, profile: str, json: bool) -> int:
     return 0
 
 
-def prepare(dataset: str) -> int:
-    """Write a dataset's files, or say what is in the way."""
-    from harness.data.prepare import DataError  # noqa: PLC0415  # torch, FFCV
-    from harness.data.prepare import prepare as write  # noqa: PLC0415
+def prepare(dataset: str | None, **options: Any) -> int:
+    """Write a dataset's files, add lists to it, or check it; without a name, list the datasets."""
+    from harness.launch import data  # noqa: PLC0415  # readers, numpy
 
-    check_writable(site())
-    try:
-        write(dataset, site().data, say)
-    except DataError as error:
-        raise ConfigError(str(error)) from None
-    return 0
+    return data.prepare(dataset, data.Wanted(**options), site(), say)
 
 
 def _all_plans(here: Site) -> list[Plan]:

@@ -1,13 +1,16 @@
-"""Views: drawn parameters applied to a batch of images, by the definitions of DeepMind's released code.
+"""Views: drawn parameters applied to a batch of crops, by the definitions of DeepMind's released code.
 
-Pixels come as uint8 NHWC, all of one size; views leave as normalised float NCHW. The single operations are
-pure functions on float NCHW tensors in [0, 1], one parameter an image, at any float type and on any device.
-Each operation touches only the images it was drawn for.
+Crops come as uint8 NHWC and views leave as normalised float NCHW. The single operations are pure functions on float
+NCHW tensors in [0, 1], one parameter an image, at any float type and on any device: they are the GPU's path, where
+they are compiled into a few kernels, and the reference of the CPU's, which is colour.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -21,14 +24,28 @@ KEYS_A = -0.5
 
 
 def views(
-    pixels: Tensor, draws: Draws, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+    crops: Tensor, draws: Draws, mean: tuple[float, float, float], std: tuple[float, float, float], threads: int = 1
 ) -> Tensor:
-    """The drawn view of every image, `size` pixels square: crop, flip, colour, blur, solarize, and normalised last."""
-    taps = blur_taps(size)
-    with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
-        x = crop(pixels, draws, size).float().div_(255)
-        x = jitter(x, draws)
-        x = _where(draws.grayscale, x, grayscale)
+    """The drawn view of every crop: colour, grey, blur, solarize, and normalised last. `threads` are the CPU's."""
+    fast = _fast("colour") if crops.device.type == "cpu" else None
+    if fast is not None:
+        return torch.from_numpy(fast.views(crops.numpy(), draws, mean, std, threads))
+    return by_torch(crops, draws, mean, std)
+
+
+def by_torch(
+    crops: Tensor,
+    draws: Draws,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """`views` in torch: on a GPU, where numba is not installed, and at float64 the truth for both."""
+    taps = blur_taps(crops.shape[1])
+    with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
+        x = crops.permute(0, 3, 1, 2).to(dtype).div_(255)
+        on = {name: torch.from_numpy(getattr(draws, name)).to(x.device) for name in COLOURS}
+        x = (_compiled() if x.is_cuda else colours)(x, on)
         if taps > 1:
             x = _where(draws.blur, x, lambda part, sigma: blur(part, sigma, taps), draws.sigma)
         x = _where(draws.solarize, x, solarize)
@@ -36,8 +53,23 @@ def views(
 
 
 def crop(pixels: Tensor, draws: Draws, size: int) -> Tensor:
-    """The drawn crops of uint8 NHWC pixels, resized to `size` and rounded to uint8: NCHW."""
-    return crop_float(pixels, draws, size).mul_(255).round_().to(torch.uint8)
+    """The drawn crops of uint8 NHWC pixels, resized to `size` and rounded to uint8: NHWC."""
+    fast = _fast("bicubic") if pixels.device.type == "cpu" else None
+    if fast is not None:
+        boxes = np.stack([draws.top, draws.left, draws.height, draws.width, draws.flip.astype(np.int64)], axis=1)
+        out = np.empty((len(pixels), size, size, 3), np.uint8)
+        fast.crop_all(pixels.contiguous().numpy(), boxes, out)
+        return torch.from_numpy(out)
+    return crop_float(pixels, draws, size).mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+@functools.cache
+def _fast(module: str) -> ModuleType | None:
+    """The compiled twin of this file's operations, where numba is installed."""
+    try:
+        return importlib.import_module(f"harness.data.{module}")
+    except ImportError:
+        return None
 
 
 def crop_float(pixels: Tensor, draws: Draws, size: int) -> Tensor:
@@ -57,20 +89,29 @@ def crop_float(pixels: Tensor, draws: Draws, size: int) -> Tensor:
     return x.view(batch, channels, size, size).div_(255).clamp_(0, 1)
 
 
-def jitter(x: Tensor, draws: Draws) -> Tensor:
-    """Brightness, contrast, saturation and hue of the images with `jitter`, each image in its own drawn order."""
-    operations: tuple[tuple[Callable[..., Tensor], np.ndarray, float], ...] = (
-        (brightness, draws.brightness, 0.0),
-        (contrast, draws.contrast, 1.0),
-        (saturation, draws.saturation, 1.0),
-        (hue, draws.hue, 0.0),
-    )
-    x = x.clone()
-    effective = [draws.jitter & (strength != neutral) for _, strength, neutral in operations]
-    for place in draws.order.T:
-        for number, (operation, strength, _) in enumerate(operations):
-            x = _where(effective[number] & (place == number), x, operation, strength)
-    return x
+# What `colours` reads of the draws.
+COLOURS = ("jitter", "brightness", "contrast", "saturation", "hue", "order", "grayscale")
+
+
+def colours(x: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+    """Jitter and grey by tensors of COLOURS. Every operation is made for every image and kept where it was drawn:
+    without branches, a compiler fuses them into one pass for each of the four places in the order.
+    """
+    operations = (brightness, contrast, saturation, hue)
+    strengths = [draws[name].to(x.dtype) for name in ("brightness", "contrast", "saturation", "hue")]
+    for place in range(len(operations)):
+        here = draws["order"][:, place]
+        result = x
+        for number, (operation, strength) in enumerate(zip(operations, strengths, strict=True)):
+            result = torch.where(_each(draws["jitter"] & (here == number)), operation(x, strength), result)
+        x = result
+    return torch.where(_each(draws["grayscale"]), grayscale(x), x)
+
+
+@functools.cache
+def _compiled() -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
+    """`colours` compiled for the GPU."""
+    return torch.compile(colours, dynamic=False)
 
 
 def brightness(x: Tensor, delta: Tensor) -> Tensor:

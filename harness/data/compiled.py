@@ -1,59 +1,132 @@
 """FFCV as a reader of batches, with its traps closed. Importing this module imports FFCV, which takes seconds.
 
 FFCV 1.0.2 as it is: an exception in its thread leaves the caller waiting for ever, leaving early leaves the
-thread running, tensors it hands out are overwritten two batches later, and importing or iterating sets
-torch's thread count. `Epoch` replaces the thread's main function; the compiled pipeline that it runs is
-FFCV's own.
+thread running, tensors it hands out are overwritten two batches later, a JPEG that cannot be decoded comes out
+black, its crop decoders ask for the memory of the largest image times the batch, and importing or iterating sets
+torch's thread count. `Epoch` replaces the thread's main function, and `Crops` is the operation that it runs: one
+decode, all views.
 """
 
 from __future__ import annotations
 
 import functools
 import queue
+import threading
 import weakref
-from collections.abc import Generator
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import ffcv
-import numba
 import numpy as np
-from ffcv.fields.basics import IntDecoder
-from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+from ffcv.fields.bytes import BytesDecoder
 from ffcv.loader.epoch_iterator import EpochIterator
-from numpy.typing import NDArray
+from ffcv.memory_managers.os_cache import OSCacheManager
+from ffcv.pipeline.state import State
+from torch import Tensor
 
-from harness.data.beton import Arrays
+from harness.data import bicubic, turbojpeg
+from harness.data.batch import Batch, Drawer, Integers, Request, fill, requests, room
+from harness.data.beton import Beton
 from harness.data.errors import DataError
 
 AHEAD = 3  # batches prepared in advance
 PATIENCE = 600.0  # seconds to wait for a batch, the first of which compiles the pipeline
 FAREWELL = 30.0  # seconds to wait for a thread to end; a daemon, it cannot hold the process up
+SHARE = 8  # images a worker thread takes at a time: few enough to spread large and small ones evenly
+_compiling = threading.Lock()
 _POLL = 0.1  # seconds between looks at whether the caller has left
 
 
-class Compiled:
-    """One .beton behind FFCV's loader, compiled once for any number of orders."""
+class Tools:
+    """What a worker thread needs for itself: a decoder, and room for one decoded image."""
 
-    def __init__(self, beton: Path, batch: int, threads: int) -> None:
-        self._loader = ffcv.Loader(
-            str(beton),
-            batch_size=batch,
-            num_workers=threads,
-            drop_last=False,
-            batches_ahead=AHEAD,
-            pipelines={"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()], "index": [IntDecoder()]},
-        )
+    def __init__(self, largest: int) -> None:
+        self.handle = turbojpeg.make_handle()
+        self.scratch = np.empty(turbojpeg.CHANNELS * largest, np.uint8)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            turbojpeg.free_handle(self.handle)
+
+
+class Crops(BytesDecoder):
+    """FFCV's decoder of our images, in place of its own: decodes each once and cuts every drawn view from it.
+
+    FFCV calls it with (positions, memory, metadata, file); memory is where the crops go, the boxes, the image sizes,
+    where failures are noted, and a thread's tools. It asks FFCV for no memory: every batch brings its own.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self.encoding = encoding
+
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
+        """Compiled code; the crops' size is the batch's affair."""
+        return replace(previous_state, jit_mode=True), None
+
+    def generate_code(self) -> Callable:
+        """The loop over the images of a share."""
+        return _decode_all if self.encoding == "jpeg" else _copy_all
+
+
+def _decode_all(positions, memory, metadata, storage):  # type: ignore[no-untyped-def]
+    crops, boxes, heights, widths, failed, scratch, handle = memory
+    for i in range(len(positions)):
+        place = metadata[positions[i]]
+        data = storage[0][place["ptr"] : place["ptr"] + place["size"]]
+        failed[i] = bicubic.decode_and_crop(data, heights[i], widths[i], boxes[i], crops[i], scratch, handle)
+    return crops
+
+
+def _copy_all(positions, memory, metadata, storage):  # type: ignore[no-untyped-def]
+    crops, boxes, heights, widths, _failed, _scratch, _handle = memory
+    for i in range(len(positions)):
+        place = metadata[positions[i]]
+        pixels = storage[0][place["ptr"] : place["ptr"] + place["size"]].reshape((heights[i], widths[i], 3))
+        for view in range(boxes.shape[1]):
+            box = boxes[i, view]
+            bicubic.crop(pixels, box[0], box[1], box[2], box[3], box[4] != 0, crops[i, view])
+    return crops
+
+
+class Compiled:
+    """One .beton behind FFCV's loader, compiled once for any number of orders and views."""
+
+    def __init__(self, beton: Beton, threads: int) -> None:
+        disabled = dict.fromkeys(("target", "label", "index", "height", "width"))
+        self.beton = beton
+        with _compiling, _no_reader():
+            self.loader = ffcv.Loader(
+                str(beton.path),
+                batch_size=1,  # each order brings its own
+                num_workers=1,  # FFCV's parallel code serves one caller at a time; ours are threads
+                os_cache=True,
+                batches_ahead=AHEAD,
+                pipelines={beton.encoding: [Crops(beton.encoding)], **disabled},
+            )
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="crops")
+        self.ready = False  # whether the pipeline has run, and so is compiled
+        self._largest = int((beton.heights * beton.widths).max())
+        self._local = threading.local()
         self._open: weakref.WeakSet[Epoch] = weakref.WeakSet()
 
-    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays, None, None]:
+    def batches(self, order: Integers, batch: int, size: int, drawer: Drawer) -> Generator[Batch, None, None]:
         """The images at `order`, batch by batch, read ahead by a thread that ends when the iterator does."""
-        epoch = Epoch(self._loader, order)
+        epoch = Epoch(self, requests(self.beton, order, batch, drawer), size)
         self._open.add(epoch)
         try:
-            while (arrays := epoch.take()) is not None:
-                yield arrays
+            while (one := epoch.take()) is not None:
+                yield one
         finally:
             epoch.stop()
+
+    def tools(self) -> Tools:
+        """This thread's own."""
+        if not hasattr(self._local, "tools"):
+            self._local.tools = Tools(self._largest)
+        return self._local.tools
 
     def close(self) -> None:
         """End the threads of iterators that are still held."""
@@ -61,37 +134,50 @@ class Compiled:
             epoch.stop()
 
 
-@functools.lru_cache(maxsize=8)
-def compiled(beton: Path, written_ns: int, batch: int, threads: int) -> Compiled:
-    """A process compiles the reader of a file once, though each run and split opens a Loader of its own.
-
-    `written_ns`, the file's time of writing, tells a file from another that was put in its place.
+@contextmanager
+def _no_reader() -> Iterator[None]:
+    """FFCV compiles a reader of its own, which `Crops` has no use for, and to do so marks numba's type of byte arrays
+    read-only, for whatever was compiled for it before as well.
     """
-    return Compiled(beton, batch, threads)
+    own = OSCacheManager.compile_reader
+    OSCacheManager.compile_reader = lambda _self: None
+    try:
+        yield
+    finally:
+        OSCacheManager.compile_reader = own
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(beton: Beton, threads: int) -> Compiled:
+    """A process compiles the reader of a file once, though each run and split opens a Loader of its own."""
+    return Compiled(beton, threads)
 
 
 class Epoch(EpochIterator):
     """FFCV's thread over one order; constructing it starts it."""
 
+    def __init__(self, reader: Compiled, wanted: Iterator[Request], size: int) -> None:
+        self.reader, self.wanted, self.size = reader, wanted, size
+        super().__init__(reader.loader, [])  # starts the thread: nothing may follow
+
     def run(self) -> None:
         """Prepare the batches one after another; a failure is handed over like a batch."""
         try:
-            numba.set_num_threads(self.loader.num_workers)
-            for number, positions in enumerate(self.iter_ixes):
-                slot = number % (AHEAD + 2)
-                pixels, label, index = self.run_pipeline(number, positions, slot, None)
-                if not self._give((pixels.copy(), label[:, 0].copy(), index[:, 0].copy())):
+            for request in self.wanted:
+                if not self._give(fill(self.reader.beton, request, self._crops(request))):
                     return
             self._give(None)
         except BaseException as error:
             self._give(error)
 
-    def take(self) -> Arrays | None:
+    def take(self) -> Batch | None:
         """The next batch, or None at the end; raises what went wrong in the thread."""
         try:
             given = self.output_queue.get(timeout=PATIENCE)
         except queue.Empty:
             raise DataError(f"{self.loader.fname}: no batch came within {PATIENCE:.0f} seconds") from None
+        if isinstance(given, DataError):
+            raise given
         if isinstance(given, BaseException):
             raise DataError(f"{self.loader.fname}: reading failed: {type(given).__name__}: {given}") from given
         return given
@@ -101,7 +187,35 @@ class Epoch(EpochIterator):
         self.terminate_event.set()
         self.join(FAREWELL)
 
-    def _give(self, item: Arrays | BaseException | None) -> bool:
+    def _crops(self, request: Request) -> Tensor:
+        """The crops of a request, made by FFCV's pipeline in shares, one worker thread each."""
+        beton, positions, boxes = self.reader.beton, request.positions, request.boxes
+        heights, widths = beton.heights[positions], beton.widths[positions]
+        failed = np.zeros(len(positions), np.int64)
+        pixels = room(request, self.size)
+        crops = pixels.numpy()
+        (stage, _), *_ = self.loader.code[0]
+        node = self.loader.graph.nodes[0].id
+
+        def run(start: int) -> None:
+            part, tools = slice(start, start + SHARE), self.reader.tools()
+            own = (tools.scratch, tools.handle)
+            memory = (crops[part], boxes[part], heights[part], widths[part], failed[part], *own)
+            names = {f"memory_{node}": memory, f"shared_memory_{node}": None}
+            stage(positions[part], metadata=self.metadata, storage_state=self.storage_state, **names)
+
+        with _compiling:  # numba's compiler stumbles where several threads call a function for the first time
+            if not self.reader.ready:
+                run(0)
+                self.reader.ready = True
+        list(self.reader.pool.map(run, range(0, len(positions), SHARE)))
+        if failed.any():
+            broken = int(beton.indices[positions[np.flatnonzero(failed)[0]]])
+            remedy = f"run `harness prepare {beton.path.parent.name} --check`"
+            raise DataError(f"{beton.path}: image {broken} cannot be decoded; {remedy}")
+        return pixels
+
+    def _give(self, item: Batch | BaseException | None) -> bool:
         """Hand an item over, unless the caller has left."""
         while not self.terminate_event.is_set():
             try:

@@ -22,12 +22,13 @@ def digits() -> Source:
     from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import, and preparing alone needs it
 
     bunch = load_digits()
-    grey = enlarge(bunch.images.astype(np.int64))
+    pixels = np.repeat(enlarge(bunch.images.astype(np.int64))[..., None], 3, axis=-1)
     return Source(
-        images=np.repeat(grey[..., None], 3, axis=-1),
+        names=[f"digits/{number}" for number in range(len(pixels))],
         labels=bunch.target.astype(np.int64),
-        classes=10,
-        splits=divide(len(grey)),
+        classes=tuple(str(digit) for digit in range(10)),
+        splits=divide(len(pixels)),
+        image=pixels.__getitem__,
     )
 
 

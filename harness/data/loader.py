@@ -1,81 +1,61 @@
-"""Batches of stored images in an order the caller gives.
+"""Crops of stored images in an order the caller gives, with views the caller draws.
 
-FFCV reads where it is installed, numpy where it is not; both give the same batches. Torch's thread count is
-the caller's and is left as it was, though FFCV sets it when it is imported and when it starts.
+FFCV reads where it is installed, threads and torchvision where it is not, and small sets of raw images lie in memory
+whole; all give the same views. Torch's thread count is the caller's and is left as it was, though FFCV sets it when
+it is imported and when it starts.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from harness.data.beton import Arrays, Beton
+from harness.data.batch import Batch, Drawer, Integers
+from harness.data.beton import Beton
 from harness.data.errors import DataError
+from harness.data.plain import Plain
+from harness.data.resident import Resident
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Images as stored: `pixels` uint8 NHWC; `offset` says where in the given order they stand."""
-
-    index: Tensor
-    label: Tensor
-    pixels: Tensor
-    offset: range
+RESIDENT_BYTES = 1 << 30  # raw images up to this size are held in the device's memory
 
 
 class Reader(Protocol):
     """What a back end does."""
 
-    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays, None, None]:
-        """The images at these positions, batch by batch, in arrays that stay as they are."""
+    def batches(self, order: Integers, batch: int, size: int, drawer: Drawer) -> Generator[Batch, None, None]:
+        """The crops of the images at these positions, batch by batch, in memory of their own."""
 
     def close(self) -> None:
         """End whatever is still running."""
 
 
-class Plain:
-    """Batches by numpy alone, read when asked for."""
-
-    def __init__(self, beton: Beton, batch: int) -> None:
-        self._beton = beton
-        self._batch = batch
-
-    def batches(self, order: NDArray[np.int64]) -> Generator[Arrays, None, None]:
-        """The images at these positions, batch by batch."""
-        for start in range(0, len(order), self._batch):
-            part = order[start : start + self._batch]
-            yield self._beton.pixels(part), self._beton.labels[part], self._beton.indices[part]
-
-    def close(self) -> None:
-        """Nothing runs."""
-
-
 class Loader:
     """Batches of one .beton. Serves any number of orders; the first one waits for FFCV to compile."""
 
-    def __init__(self, beton: Path, batch: int, threads: int = 1) -> None:
-        if batch < 1 or threads < 1:
-            raise ValueError(f"a loader needs a positive batch and threads, got {batch} and {threads}")
-        self._beton = Beton(beton)
-        self._batch = batch
-        self._reader: Reader = self._start(beton, batch, threads)
+    def __init__(
+        self, beton: Path, batch: int, size: int, threads: int = 1, device: torch.device | None = None
+    ) -> None:
+        if batch < 1 or threads < 1 or size < 1:
+            raise ValueError(f"a loader needs a positive batch, size and threads, got {batch}, {size} and {threads}")
+        self._batch, self._size = batch, size
+        self._device = device or torch.device("cpu")
+        self._beton = _opened(beton, beton.stat().st_mtime_ns) if beton.exists() else Beton(beton)
+        self._reader: Reader = self._start(min(threads, len(os.sched_getaffinity(0))))
 
-    def batches(self, order: np.ndarray) -> Iterator[Batch]:
+    def batches(self, order: np.ndarray, drawer: Drawer) -> Iterator[Batch]:
         """The images at positions `order` of the file, repeats allowed; the last batch may be short."""
         order = np.asarray(order, dtype=np.int64)
         if order.size and not 0 <= order.min() <= order.max() < len(self._beton):
             raise DataError(f"{self._beton.path} holds {len(self._beton)} images; the order asks for others")
-        return self._batches(order)
+        return self._batches(order, drawer)
 
     def close(self) -> None:
         """End threads of iterators that are still held."""
@@ -89,25 +69,30 @@ class Loader:
     ) -> None:
         self.close()
 
-    def _batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
-        reading = self._reader.batches(order)
-        start = 0
+    def _batches(self, order: Integers, drawer: Drawer) -> Iterator[Batch]:
+        reading = self._reader.batches(order, self._batch, self._size, drawer)
         try:
-            for pixels, label, index in reading:
-                offset = range(start, start + len(label))
-                start = offset.stop
-                yield Batch(torch.from_numpy(index), torch.from_numpy(label), torch.from_numpy(pixels), offset)
+            for batch in reading:
+                yield batch.to(self._device)
         finally:
             reading.close()
 
-    def _start(self, beton: Path, batch: int, threads: int) -> Reader:
+    def _start(self, threads: int) -> Reader:
+        beton = self._beton
+        if beton.encoding == "rgb" and beton.uniform and int(beton.sizes.sum()) <= RESIDENT_BYTES:
+            return Resident(beton, self._device)
         with torch_threads_kept():
             try:
                 from harness.data.compiled import compiled  # noqa: PLC0415 - imports FFCV
             except ImportError:
-                return Plain(self._beton, batch)
-            usable = min(threads, len(os.sched_getaffinity(0)))
-            return compiled(beton, beton.stat().st_mtime_ns, batch, usable)
+                return Plain(beton, threads)
+            return compiled(beton, threads)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(path: Path, _written_ns: int) -> Beton:
+    """A file is checked once a process; its time of writing tells it from another put in its place."""
+    return Beton(path)
 
 
 @contextmanager

@@ -1,207 +1,288 @@
 """Datasets on disk: written once by `harness prepare NAME`, opened by every run.
 
-A prepared dataset is a folder with `train.beton` (the train and valid splits), `test.beton` and
-`manifest.json`. Files are written under temporary names, and the manifest gets its name last: a folder with a
-manifest is complete.
+A prepared dataset is a folder with `train.beton` (the train and valid splits), `test.beton`, the owner's names, the
+lists of numbers that make up its splits and subsets, and a manifest. It is written under another name, which it
+exchanges for its own when it is whole; what a killed preparation left is removed by the next.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+import errno
+import fcntl
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.config.datasets import DATASETS, Facts
-from harness.data.beton import Beton
+from harness.config.datasets import Facts
+from harness.data.beton import ENCODINGS
+from harness.data.catalogue import CATALOGUE, entry_of, facts_of, generated
+from harness.data.dataset import JOINED, Dataset, open_dataset
 from harness.data.digits import digits
 from harness.data.errors import DataError
-from harness.data.source import SPLITS, Source, split_id
+from harness.data.intake import Intake, Progress, examine
+from harness.data.manifest import BETONS, FORMAT, NAMES, Manifest, Numbers, file_facts, save_list, split_id
+from harness.data.source import SPLITS, Source
+from harness.data.splits import balanced_subset, listed
 from harness.data.writer import write
 
-__all__ = ["SOURCES", "DataError", "Dataset", "Manifest", "open_dataset", "prepare"]
+__all__ = ["DataError", "Dataset", "Manifest", "add_list", "open_dataset", "prepare"]
 
-SOURCES: dict[str, Callable[[], Source]] = {"digits": digits}
-PARTS = {"train": ("train",), "valid": ("valid",), "train+valid": ("train", "valid"), "test": ("test",)}
-BETONS = {"train": "train.beton", "valid": "train.beton", "test": "test.beton"}
-MANIFEST = "manifest.json"
+Report = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a prepared folder holds. `splits` has the source's own numbers, ascending; `bytes` the size of each file.
+def quiet(_done: int, _total: int) -> None:
+    """Nobody watches."""
 
-    A .beton holds the images of its splits in ascending number, so these lists also say where each image lies.
+
+def prepare(
+    name: str,
+    directory: Path,
+    report: Report,
+    *,
+    source: Path | None = None,
+    skip_broken: bool = False,
+    progress: Progress = quiet,
+) -> Manifest:
+    """Write dataset `name` into `directory`/`name`, unless it is already there and whole.
+
+    `source` has the owner's files; the digits and every stand-in are generated. Only one process at a time prepares
+    a dataset; others wait and find it done.
     """
+    facts_of(name)
+    if source and generated(name):
+        raise DataError(f"{name} is generated and takes no --source")
+    found = _already(name, directory, report)
+    if found:
+        return found
+    _check_source(name, source)
+    with _alone(name, directory, report) as scratch:
+        found = _already(name, directory, report)
+        if found:
+            return found
+        return _prepare(name, scratch, report, source, skip_broken, progress)
 
-    dataset: str
-    version: int
-    classes: int
-    height: int
-    width: int
-    counts: dict[str, int]
-    split_id: str
-    splits: dict[str, list[int]]
-    bytes: dict[str, int]
+
+def add_list(name: str, directory: Path, title: str, file: Path, report: Report) -> None:
+    """Add a list of training images, by the owner's names in a text file, to a prepared dataset; it becomes a split."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", title) or title in (*SPLITS, *JOINED) or title.startswith("balanced-"):
+        raise DataError(f"a list cannot be named {title!r}; take small letters, digits and dashes, as in simclr-1")
+    with _alone(name, directory, report):
+        dataset = open_dataset(name, directory)
+        names = (dataset.folder / NAMES).read_text().splitlines()
+        numbers = listed(file, names, dataset.numbers("train+valid"))
+        if title in dataset.manifest.lists:
+            if np.array_equal(dataset.numbers(title), numbers):
+                report(f"{name}: the list {title} is already there")
+                return
+            raise DataError(f"{dataset.folder} has another list of the name {title}; give this one another name")
+        with _writing(directory):
+            lists = {**dataset.manifest.lists, title: save_list(dataset.folder, title, numbers)}
+            replace(dataset.manifest, lists=lists).save(dataset.folder)
+    report(f"{name}: {title} lists {len(numbers)} images")
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A prepared dataset, checked on opening."""
+class Scratch:
+    """Where a dataset is written before it has its name; `new` becomes `final`, which goes to `old` if there is one."""
 
-    folder: Path
-    manifest: Manifest
-    facts: Facts
+    final: Path
 
     @property
-    def classes(self) -> int:
-        """How many classes the labels count."""
-        return self.manifest.classes
+    def new(self) -> Path:
+        """The folder being written."""
+        return self._named("partial")
 
     @property
-    def height(self) -> int:
-        """Height of the stored images, in pixels."""
-        return self.manifest.height
+    def old(self) -> Path:
+        """The folder that is replaced."""
+        return self._named("old.partial")
 
     @property
-    def width(self) -> int:
-        """Width of the stored images, in pixels."""
-        return self.manifest.width
+    def official(self) -> Path:
+        """The owner's files of a stand-in."""
+        return self._named("source.partial")
 
-    @property
-    def mean(self) -> tuple[float, float, float]:
-        """The mean colour that normalisation subtracts."""
-        return self.facts.mean
+    def _named(self, suffix: str) -> Path:
+        return self.final.parent / f".{self.final.name}.{suffix}"
 
-    @property
-    def std(self) -> tuple[float, float, float]:
-        """The deviation of each channel, by which normalisation divides."""
-        return self.facts.std
+    def clear(self) -> None:
+        """Remove what there is of all of them."""
+        for path in (self.new, self.old, self.official):
+            if path.is_symlink():  # somebody had put the dataset elsewhere
+                path.unlink()
+            elif path.exists():
+                shutil.rmtree(path)
 
-    def beton(self, split: str) -> Path:
-        """The file that holds a split; `train+valid` is one file."""
-        return self.folder / BETONS[PARTS[split][0]]
-
-    def indices(self, split: str) -> NDArray[np.int64]:
-        """Where the images of a split lie in its file, ascending. `split` is train, valid, train+valid or test."""
-        parts = PARTS[split]
-        stored = _stored(self.manifest.splits, BETONS[parts[0]])
-        wanted = np.sort(np.concatenate([self.manifest.splits[part] for part in parts]))
-        return np.searchsorted(stored, wanted).astype(np.int64)
+    def finish(self) -> None:
+        """The new folder gets its name."""
+        if self.final.exists() or self.final.is_symlink():
+            self.final.rename(self.old)
+        self.new.rename(self.final)
 
 
-def prepare(name: str, directory: Path, report: Callable[[str], None]) -> Manifest:
-    """Write dataset `name` into `directory`/`name`, unless it is already there and whole."""
-    facts = _facts(name)
-    if name not in SOURCES:
-        raise DataError(f"{name} cannot be prepared yet; datasets that can be: {', '.join(SOURCES)}")
+def _already(name: str, directory: Path, report: Report) -> Manifest | None:
     try:
-        manifest = open_dataset(name, directory).manifest
+        found = open_dataset(name, directory).manifest
     except DataError:
-        report(f"{name}: reading the images")
-        return _write(name, facts, SOURCES[name](), directory / name, report)
-    report(f"{name}: already prepared in {directory / name}")
-    return manifest
+        return None
+    report(f"{name}: already prepared in {directory / name}; remove that folder to prepare it anew")
+    return found
 
 
-def open_dataset(name: str, directory: Path) -> Dataset:
-    """The prepared dataset `name`, or a DataError that says what is wrong with it and how to prepare it."""
-    facts, folder = _facts(name), directory / name
-    manifest = _read(folder / MANIFEST, name)
-    wrong = _mismatch(manifest, name, facts) or _damage(manifest, folder)
-    if wrong:
-        raise DataError(f"{folder}: {wrong}; run `harness prepare {name}`")
-    return Dataset(folder, manifest, facts)
+def _check_source(name: str, source: Path | None) -> None:
+    """Say which files are wanted, and where they can be had."""
+    if generated(name):
+        return
+    entry = entry_of(name)
+    wanted = f"a folder that holds {entry.layout}; it can be had from {entry.where}"
+    if source is None:
+        raise DataError(f"{name} ({entry.title}) is made from its owner's files: give --source FOLDER, {wanted}")
+    if not source.is_dir():
+        raise DataError(f"there is no folder {source}; --source must be {wanted}")
 
 
-def _facts(name: str) -> Facts:
-    if name not in DATASETS:
-        raise DataError(f"there is no dataset {name!r}; known are {', '.join(DATASETS)}")
-    return DATASETS[name]
+@contextmanager
+def _alone(name: str, directory: Path, report: Report) -> Iterator[Scratch]:
+    """Keep other processes from preparing the same dataset; whatever is left of an earlier one belongs to nobody."""
+    scratch = Scratch(directory / name)
+    with _writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / f".{name}.lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"{name}: waiting for another process that prepares it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            scratch.clear()
+            yield scratch
+        finally:
+            scratch.clear()
 
 
-def _write(name: str, facts: Facts, source: Source, folder: Path, report: Callable[[str], None]) -> Manifest:
-    """Write both files and then the manifest; whatever goes wrong, no unfinished file carries a final name."""
-    splits = {split: source.splits[split].tolist() for split in SPLITS}
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = f".{os.getpid()}.partial"
-    partial = {file: folder / (file + suffix) for file in (*dict.fromkeys(BETONS.values()), MANIFEST)}
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Make a clear sentence of what the file system refuses."""
     try:
-        for file in dict.fromkeys(BETONS.values()):
-            numbers = _stored(splits, file)
-            report(f"{name}: writing {len(numbers)} images to {folder / file}")
-            write(partial[file], source.images[numbers], source.labels[numbers])
-        manifest = Manifest(
-            dataset=name,
-            version=facts.version,
-            classes=source.classes,
-            height=source.images.shape[1],
-            width=source.images.shape[2],
-            counts={split: len(numbers) for split, numbers in splits.items()},
-            split_id=split_id(source.splits),
-            splits=splits,
-            bytes={file: partial[file].stat().st_size for file in dict.fromkeys(BETONS.values())},
-        )
-        wrong = _mismatch(manifest, name, facts)
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space" if full else "make it writable"
+        reason = "no space is left" if full else f"cannot be written ({error.strerror or error})"
+        raise DataError(f"{directory}: {reason}; {remedy}, or name another folder with HARNESS_DATA") from error
+
+
+def _prepare(
+    name: str, scratch: Scratch, report: Report, folder: Path | None, skip_broken: bool, progress: Progress
+) -> Manifest:
+    facts, directory = facts_of(name), scratch.final.parent
+    report(f"{name}: reading the lists of images")
+    source = _source(name, facts, scratch, folder)
+    examine(name, source, facts)
+    intake = Intake(name, source, facts, skip_broken, progress)
+    _check_space(name, intake, directory, report)
+    with _writing(directory):
+        scratch.new.mkdir()
+        manifest = _write(name, intake, scratch.new, folder.resolve().name if folder else "generated")
+        wrong = manifest.mismatch(name, facts)
         if wrong:
-            raise DataError(f"{name}: {wrong}; correct harness/config/datasets.py or the source")
-        with partial[MANIFEST].open("w") as out:
-            json.dump(asdict(manifest), out)
-            out.flush()
-            os.fsync(out.fileno())
-        (folder / MANIFEST).unlink(missing_ok=True)  # an older one does not describe the files that come now
-        for file, path in partial.items():
-            path.replace(folder / file)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
-    report(f"{name}: ready in {folder}")
+            raise DataError(f"{name}: {wrong}")
+        manifest.save(scratch.new)
+        scratch.finish()
+    _say(name, manifest, scratch.final, report)
     return manifest
 
 
-def _stored(splits: dict[str, list[int]], file: str) -> NDArray[np.int64]:
-    """The source's numbers of the images in a file, in the order they lie there."""
-    parts = [np.asarray(splits[split], dtype=np.int64) for split in SPLITS if BETONS[split] == file]
-    return np.sort(np.concatenate(parts))
+def _source(name: str, facts: Facts, scratch: Scratch, folder: Path | None) -> Source:
+    """The dataset as its owner has it. A stand-in is written in the owner's layout and read like the real one."""
+    entry = entry_of(name)
+    if folder:
+        return entry.read(folder, facts)
+    if entry is CATALOGUE["digits"]:
+        made = digits()
+        if split_id(made.splits) != facts.split_id:
+            raise DataError(f"{name}: its splits are {split_id(made.splits)}, not {facts.split_id}")
+        return made
+    with _writing(scratch.official.parent):
+        scratch.official.mkdir()
+        entry.stand_in(scratch.official, facts)
+    return entry.read(scratch.official, facts)
 
 
-def _read(path: Path, name: str) -> Manifest:
-    remedy = f"run `harness prepare {name}`"
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        return Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
-    except FileNotFoundError as error:
-        raise DataError(f"{name} has not been prepared: there is no {path}; {remedy}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy}") from error
+def _stored(source: Source, file: str) -> Numbers:
+    """The numbers of the images of a file, in the order in which they are read fastest."""
+    return _ordered(source, np.concatenate([source.splits[split] for split in SPLITS if BETONS[split] == file]))
 
 
-def _mismatch(manifest: Manifest, name: str, facts: Facts) -> str | None:
-    """How a manifest differs from the facts on which the keys of runs rest."""
-    splits = {split: np.asarray(numbers) for split, numbers in manifest.splits.items()}
-    pairs = [
-        ("dataset", manifest.dataset, name),
-        ("version", manifest.version, facts.version),
-        ("classes", manifest.classes, facts.classes),
-        ("split_id", manifest.split_id, facts.split_id),
-        ("hash of the split lists", split_id(splits), manifest.split_id),
-        *((f"{split} images", len(splits[split]), facts.images(split)) for split in SPLITS),
-    ]
-    return next((f"{what} is {found}, not {wanted}" for what, found, wanted in pairs if found != wanted), None)
+def _ordered(source: Source, numbers: Numbers) -> Numbers:
+    if source.quickest is None:
+        return np.sort(numbers)
+    return source.quickest[np.isin(source.quickest, numbers)]
 
 
-def _damage(manifest: Manifest, folder: Path) -> str | None:
-    """What is wrong with the files of a folder, if anything: size first, then structure."""
-    for file, size in manifest.bytes.items():
-        found = (folder / file).stat().st_size if (folder / file).exists() else None
-        if found != size:
-            return f"{file} is missing" if found is None else f"{file} has {found} bytes, not {size}"
-        held, wanted = len(Beton(folder / file)), len(_stored(manifest.splits, file))
-        if held != wanted:
-            return f"{file} holds {held} images, not {wanted}"
-    return None
+def _check_space(name: str, intake: Intake, directory: Path, report: Report) -> None:
+    numbers = _ordered(intake.source, np.concatenate([intake.source.splits[split] for split in SPLITS]))
+    needed, free = intake.estimated_bytes(numbers), shutil.disk_usage(directory).free
+    report(f"{name}: {len(numbers)} images, about {_size(needed)}; {_size(free)} are free in {directory}")
+    if needed > free:
+        raise DataError(
+            f"{name} needs about {_size(needed)}, and {directory} has {_size(free)}; "
+            "free some space, or name another folder with HARNESS_DATA"
+        )
+
+
+def _write(name: str, intake: Intake, folder: Path, origin: str) -> Manifest:
+    """Write all files but the manifest."""
+    source, facts = intake.source, intake.facts
+    encoding = ENCODINGS[facts.store == "raw"]
+    for file in dict.fromkeys(BETONS.values()):
+        numbers = _stored(source, file)
+        write(folder / file, encoding, intake.samples(numbers), len(numbers))
+    (folder / NAMES).write_text("".join(f"{one}\n" for one in source.names))
+    lists = {split: intake.split(split) for split in SPLITS}
+    for percent in entry_of(name).subsets:
+        subset = balanced_subset(source.names, source.labels, lists["train"], percent, "imagenet-balanced")
+        lists[f"balanced-{percent}"] = subset
+    by_class = facts.record == "class"
+    return Manifest(
+        dataset=name,
+        version=facts.version,
+        format=FORMAT,
+        split_id=facts.split_id,
+        record=facts.record,
+        store=facts.store,
+        encoding=encoding,
+        classes=list(source.classes),
+        counts={split: len(lists[split]) for split in SPLITS},
+        class_counts={split: _by_class(source, lists[split]) for split in SPLITS if by_class},
+        images=intake.tally.as_facts(),
+        lists={title: save_list(folder, title, numbers) for title, numbers in lists.items()},
+        files={file: file_facts(folder / file) for file in (*dict.fromkeys(BETONS.values()), NAMES)},
+        source=origin,
+    )
+
+
+def _by_class(source: Source, numbers: Numbers) -> list[int]:
+    return np.bincount(source.labels[numbers], minlength=len(source.classes)).tolist()
+
+
+def _say(name: str, manifest: Manifest, folder: Path, report: Report) -> None:
+    images, size = manifest.images, sum(file["bytes"] for file in manifest.files.values())
+    counts = ", ".join(f"{split} {manifest.counts[split]}" for split in SPLITS)
+    for kind, count in images["converted"].items():
+        report(f"{name}: {count} converted to JPEG: {kind}")
+    for one in images["skipped"]:
+        report(f"{name}: left out of {one['split']}: {one['name']}: {one['reason']}")
+    if images["grey"] or images["small"]:
+        report(f"{name}: {images['grey']} grey images, {images['small']} with a side below 224 pixels")
+    report(f"{name}: ready in {folder} ({counts}; {_size(size)})")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,105 +1,99 @@
-"""Writing .beton files with FFCV.
-
-FFCV's writer hands the samples to worker processes and waits for ever when one dies. It therefore runs in a process
-of its own, which ends with an error as soon as a worker does. One worker: all it does is copy images from memory.
-"""
+"""Writing .beton files, sample by sample and in order, with nothing but numpy."""
 
 from __future__ import annotations
 
-import importlib.util
-import multiprocessing
 import os
-import signal
-import sys
-import tempfile
-import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import IO
 
 import numpy as np
 
-from harness.data.beton import Beton
+from harness.data.beton import (
+    BYTES,
+    ENCODINGS,
+    FIELD,
+    FIELDS,
+    FORMAT,
+    HEADER,
+    REGION,
+    SAMPLE,
+    SAMPLES_AT,
+    Beton,
+    places_of,
+)
 from harness.data.errors import DataError
 
-# FFCV pads a file to whole pages, and an image must fit in one.
-SMALLEST_PAGE = 1 << 21
-LARGEST_PAGE = 1 << 25
+PAGE = 1 << 25  # FFCV reads pages; a sample lies in one
 
 
-class Samples:
-    """Images and labels as FFCV's writer asks for them: (image, label, index), the index being the position."""
+@dataclass(frozen=True)
+class Sample:
+    """One sample as it is stored: `image` has a JPEG file or raw pixels, `index` is the source's number."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, position: int) -> tuple[np.ndarray, int, int]:
-        return self.images[position], int(self.labels[position]), int(position)
+    image: bytes
+    target: bytes
+    label: int
+    index: int
+    height: int
+    width: int
 
 
-def write(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write raw RGB images (uint8 NHWC) and their labels to `path`, and check what was written."""
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) == 0:
-        raise DataError(f"{path}: images must be uint8 (N, H, W, 3), these are {images.dtype} {images.shape}")
-    if labels.shape != (len(images),):
-        raise DataError(f"{path}: {len(images)} images need as many labels, got {labels.shape}")
-    if images[0].nbytes > LARGEST_PAGE:
-        raise DataError(f"{path}: an image of {images[0].nbytes} bytes does not fit a page of {LARGEST_PAGE}")
-    if importlib.util.find_spec("ffcv") is None:
-        raise DataError(f"writing {path} needs FFCV, which is not installed; install the extra: pip install '.[data]'")
-    page = min(max(1 << (images.nbytes - 1).bit_length(), SMALLEST_PAGE), LARGEST_PAGE)
-    _run(path, Samples(images, labels), page)
-    if len(Beton(path)) != len(images):
-        raise DataError(f"{path} holds {len(Beton(path))} images after writing {len(images)}")
+def write(path: Path, encoding: str, samples: Iterable[Sample], count: int) -> None:
+    """Write `count` samples to `path` as they come, and check what was written; they count by ascending index.
+
+    Fewer may come than announced: the metadata keeps room for `count`, and the data begin after that room.
+    """
+    if encoding not in ENCODINGS or count < 1:
+        raise ValueError(f"{path}: a .beton needs samples in one of {ENCODINGS}, got {count} in {encoding!r}")
+    metadata = np.zeros(count, SAMPLE)
+    held = 0
+    with path.open("wb") as out:
+        out.write(bytes(SAMPLES_AT + metadata.nbytes))
+        for sample in samples:
+            if held == count:
+                raise ValueError(f"{path}: more samples than the {count} announced")
+            target = _padding(path, sample, out.tell())
+            out.write(bytes(target))
+            metadata[held] = _row(sample, out.tell())
+            out.write(sample.image)
+            out.write(sample.target)
+            held += 1
+        if not held:
+            raise DataError(f"{path}: there is no sample to write")
+        table = out.tell()
+        written = np.sort(metadata[:held], order="index")
+        regions = [np.concatenate([written[name][part] for name in ("image", "target")]) for part in REGION.names or ()]
+        out.write(places_of(*(each.astype(np.int64) for each in regions)).tobytes())
+        out.seek(0)
+        out.write(_header(encoding, held, table))
+        out.write(written.tobytes())
+        out.flush()
+        os.fsync(out.fileno())
+    if len(Beton(path)) != held:
+        raise DataError(f"{path} holds {len(Beton(path))} images after writing {held}")
 
 
-def _run(path: Path, samples: Samples, page: int) -> None:
-    """Write in a forked process, which alone imports FFCV; what it says on stderr becomes the error's message."""
-    with tempfile.TemporaryFile() as log:
-        process = multiprocessing.get_context("fork").Process(target=_guarded, args=(path, samples, page, log))
-        process.start()
-        process.join()
-        log.seek(0)
-        said = log.read().decode(errors="replace").strip().splitlines()
-    if process.exitcode != 0:
-        reason = next((line for line in said if _names_error(line)), f"exit code {process.exitcode}")
-        raise DataError(f"writing {path} failed: {reason}")
+def _padding(path: Path, sample: Sample, place: int) -> int:
+    """How many bytes to skip so that the sample does not straddle two pages."""
+    size = len(sample.image) + len(sample.target)
+    if size > PAGE:
+        raise DataError(f"{path}: image {sample.index} has {size} bytes; a sample may have {PAGE}, store it smaller")
+    left = PAGE - place % PAGE
+    return left if size > left else 0
 
 
-def _names_error(line: str) -> bool:
-    """Whether a line of a traceback is the one that names the exception."""
-    name = line.split(":", maxsplit=1)[0]
-    return name.endswith(("Error", "Exception")) and " " not in name
+def _row(sample: Sample, place: int) -> np.ndarray:
+    """The metadata of a sample whose image goes to `place`, and its target right after."""
+    after = place + len(sample.image) if sample.target else 0
+    image, target = (place, len(sample.image)), (after, len(sample.target))
+    return np.array((image, target, sample.label, sample.index, sample.height, sample.width), SAMPLE)
 
 
-def _guarded(path: Path, samples: Samples, page: int, log: IO[bytes]) -> None:
-    """The forked process. Leaves by os._exit on an error: an ordinary exit would wait for queues nobody reads."""
-    os.dup2(log.fileno(), 2)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - until the process ends
-    signal.signal(signal.SIGCHLD, _worker_ended)
-    try:
-        _write_with_ffcv(path, samples, page)
-    except BaseException:
-        traceback.print_exc()
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        os._exit(1)
-
-
-def _worker_ended(_signal: int, _frame: FrameType | None) -> None:
-    """Interrupt FFCV's wait if the process that ended did not end well. Looks without reaping: that is FFCV's."""
-    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    if ended is not None and ended.si_status != 0:
-        raise ChildProcessError(f"FFCV's writing process ended with status {ended.si_status}")
-
-
-def _write_with_ffcv(path: Path, samples: Samples, page: int) -> None:
-    from ffcv.fields import IntField, RGBImageField  # noqa: PLC0415 - slow, and absent on some machines
-    from ffcv.writer import DatasetWriter  # noqa: PLC0415
-
-    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField(), "index": IntField()}
-    DatasetWriter(str(path), fields, page_size=page, num_workers=1).from_indexed_dataset(samples)
+def _header(encoding: str, samples: int, table: int) -> bytes:
+    header = np.zeros(1, HEADER)
+    header[0] = (FORMAT, 1 + len(FIELDS), PAGE, samples, table)
+    fields = np.zeros(1 + len(FIELDS), FIELD)
+    for field, (name, kind) in zip(fields, ((encoding, BYTES), *FIELDS), strict=True):
+        field["name"], field["type"] = name.encode(), kind
+    return header.tobytes() + fields.tobytes()

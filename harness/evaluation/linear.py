@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.config.datasets import DATASETS
 from harness.config.schema import Linear
 from harness.data import augment
+from harness.data.batch import Batch, Integers
 from harness.data.draws import Draws, centre, crop_flip, draw
 from harness.data.loader import Loader
 from harness.data.prepare import Dataset
@@ -67,7 +67,7 @@ class LinearEvaluation:
             head.load_state_dict(first.state_dict())
         groups = [{"params": list(head.parameters()), "lr": 0.0} for head in self.heads]
         self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, nesterov=True)
-        self._loader = Loader(dataset.beton(spec.data.train), ranks.plan.microbatch, threads)
+        self._loader = self._open(spec.data.train, ranks.plan.microbatch)
         self._last: tuple[int, Tensor] | None = None  # the update just made, and the loss of each head
 
     def feed(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,23 +76,23 @@ class LinearEvaluation:
         for start in range(first, self.total, chunk):
             stop = min(start + chunk, self.total)
             epochs, offsets = self._stream.locate(plan.positions(start, stop))
-            batches = self._loader.batches(self._indices[offsets])
-            for batch, epoch in zip(batches, np.split(epochs, stop - start), strict=True):
-                draws = draw(
-                    self._view,
-                    seed=self.spec.seed,
-                    epoch=epoch,
-                    index=batch.index.numpy(),
-                    view_number=0,
-                    height=batch.pixels.shape[1],
-                    width=batch.pixels.shape[2],
-                )
-                yield self._features(batch.pixels, draws), batch.label.to(self.device)
+            batches = self._loader.batches(self._indices[offsets], functools.partial(self._draws, epochs))
+            for batch in batches:
+                yield self._features(batch), batch.label
 
-    def _features(self, pixels: Tensor, draws: Draws) -> Tensor:
-        facts = DATASETS[self.spec.data.dataset]
+    def _draws(self, epochs: Integers, part: range, index: Integers, height: Integers, width: Integers) -> tuple[Draws]:
+        """The training view of the images at `part` of a chunk."""
+        epoch, seed = epochs[part.start : part.stop], self.spec.seed
+        view = draw(self._view, seed=seed, epoch=epoch, index=index, view_number=0, height=height, width=width)
+        return (view,)
+
+    def _open(self, split: str, batch: int) -> Loader:
+        return Loader(self._dataset.beton(split), batch, self.spec.data.image_size, self._threads, self.device)
+
+    def _features(self, batch: Batch) -> Tensor:
+        facts = self._dataset.facts
         with torch.no_grad():
-            view = augment.views(pixels.to(self.device), draws, self.spec.data.image_size, facts.mean, facts.std)
+            view = augment.views(batch.crops[0], batch.draws[0], facts.mean, facts.std, self._threads)
             features: Tensor = self.encoder(view)
         return features
 
@@ -151,14 +151,13 @@ class LinearEvaluation:
         """Top-1 and top-5 of each of `heads` over a split, each rank counting its own share."""
         indices = self._dataset.indices(split)
         plan = self.ranks.plan
-        loader = Loader(self._dataset.beton(split), SCORE_BATCH, self._threads)
+        loader = self._open(split, SCORE_BATCH)
         counts = torch.zeros(len(heads), len(metrics.TOP), dtype=torch.int64, device=self.device)
         try:
-            for batch in loader.batches(indices[plan.rank :: plan.world]):
-                draws = centre(len(batch.index), batch.pixels.shape[1], batch.pixels.shape[2])
+            for batch in loader.batches(indices[plan.rank :: plan.world], _centre):
                 with torch.no_grad():
-                    logits = self._logits(self._features(batch.pixels, draws), heads)
-                counts += metrics.correct(logits, batch.label.to(self.device))
+                    logits = self._logits(self._features(batch), heads)
+                counts += metrics.correct(logits, batch.label)
         finally:
             loader.close()
         shares = [metrics.percent(row, len(indices)) for row in self.ranks.total(counts)]
@@ -166,3 +165,8 @@ class LinearEvaluation:
 
     def close(self) -> None:
         self._loader.close()
+
+
+def _centre(_part: range, _index: Integers, height: Integers, width: Integers) -> tuple[Draws]:
+    """The one view of an image on which everything is scored."""
+    return (centre(height, width),)

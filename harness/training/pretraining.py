@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from harness.config.datasets import DATASETS
 from harness.config.schema import Pretrain
 from harness.data import augment
-from harness.data.draws import draw
-from harness.data.loader import Batch, Loader
+from harness.data.batch import Batch, Integers
+from harness.data.draws import Draws, draw
+from harness.data.loader import Loader
 from harness.data.prepare import Dataset
 from harness.data.stream import Stream
 from harness.training import diagnostics
@@ -25,6 +26,9 @@ from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.state import build_state
 from harness.training.step import Plan, update
+
+T = TypeVar("T")
+Pair = tuple[T, T]
 
 CHUNK_IMAGES = 1 << 16  # the stream is handed to the loader in pieces of about this many images
 
@@ -42,7 +46,9 @@ class Pretraining:
         self.plan = Plan(spec, len(self._indices))
         self.total = self.plan.total
         self.state = build_state(spec, device, ranks)
-        self._loader = Loader(dataset.beton(spec.data.split), ranks.plan.microbatch, threads)
+        self._threads = threads
+        beton, size = dataset.beton(spec.data.split), spec.data.image_size
+        self._loader = Loader(beton, ranks.plan.microbatch, size, threads, device)
         self._last: tuple[Tensor, Tensor] | None = None
 
     def feed(self, first: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
@@ -51,35 +57,26 @@ class Pretraining:
         for start in range(first, self.total, chunk):
             stop = min(start + chunk, self.total)
             epochs, offsets = self._stream.locate(plan.positions(start, stop))
-            batches = self._loader.batches(self._indices[offsets])
-            parts = iter(np.split(epochs, (stop - start) * plan.groups_per_rank))
+            batches = self._loader.batches(self._indices[offsets], functools.partial(self._draws, epochs))
             for _ in range(start, stop):
-                yield [self._views(next(batches), next(parts)) for _ in range(plan.groups_per_rank)]
+                yield [self._views(next(batches)) for _ in range(plan.groups_per_rank)]
 
-    def _views(self, batch: Batch, epoch: np.ndarray) -> tuple[Tensor, Tensor]:
-        data, facts = self.spec.data, DATASETS[self.spec.data.dataset]
-        pixels = batch.pixels.to(self.device, non_blocking=True)
-        height, width = pixels.shape[1:3]
+    def _draws(self, epochs: Integers, part: range, index: Integers, height: Integers, width: Integers) -> Pair[Draws]:
+        """What is drawn for both views of the images at `part` of a chunk."""
+        views, epoch = self.spec.data.views, epochs[part.start : part.stop]
         first, second = (
-            augment.views(
-                pixels,
-                draw(
-                    view,
-                    seed=self.spec.seed,
-                    epoch=epoch,
-                    index=batch.index.numpy(),
-                    view_number=number,
-                    height=height,
-                    width=width,
-                ),
-                data.image_size,
-                facts.mean,
-                facts.std,
-            )
-            for number, view in enumerate((data.views.first, data.views.second))
+            draw(view, seed=self.spec.seed, epoch=epoch, index=index, view_number=number, height=height, width=width)
+            for number, view in enumerate((views.first, views.second))
         )
-        dtype = getattr(torch, self.spec.precision)
-        return first.to(dtype), second.to(dtype)
+        return first, second
+
+    def _views(self, batch: Batch) -> Pair[Tensor]:
+        facts = self._dataset.facts
+        first, second = (
+            augment.views(crops, draws, facts.mean, facts.std, self._threads).to(getattr(torch, self.spec.precision))
+            for crops, draws in zip(batch.crops, batch.draws, strict=True)
+        )
+        return first, second
 
     def update(self, step: int, batch: list[tuple[Tensor, Tensor]]) -> None:
         self._last = update(self.state, self.plan, step, batch, self.ranks)

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from harness.config.schema import View
 from harness.data import augment
-from harness.data.draws import Draws, centre, crop_flip, draw
+from harness.data.draws import Draws, centre, crop_flip, draw, unchanged
 
+Channels = tuple[float, float, float]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 GOLDEN = Path(__file__).parents[1] / "golden"
 VECTORS = np.load(GOLDEN / "augmentation.npz")
 CROPS = np.load(GOLDEN / "bicubic_crops.npz")
@@ -30,8 +32,18 @@ def check(found: Tensor, name: str) -> None:
 
 def whole(batch: int, height: int, width: int) -> Draws:
     """Draws that leave an image as it is, but for its size."""
-    zeros = np.zeros(batch, dtype=np.int64)
-    return replace(centre(batch, height, width), top=zeros, left=zeros, height=zeros + height, width=zeros + width)
+    corner, heights, widths = (np.full(batch, number) for number in (0, height, width))
+    return unchanged(corner, corner, heights, widths)
+
+
+def middle(batch: int) -> Draws:
+    """The evaluation view of noise."""
+    return centre(np.full(batch, 24), np.full(batch, 30))
+
+
+def views(pixels: Tensor, draws: Draws, size: int, mean: Channels = MEAN, std: Channels = STD) -> Tensor:
+    """Crop and apply."""
+    return augment.views(augment.crop(pixels, draws, size), draws, mean, std)
 
 
 def random_draws(view: View, batch: int, height: int, width: int) -> Draws:
@@ -59,7 +71,8 @@ def test_jitter_applies_the_operations_in_each_images_order() -> None:
         **{name: VECTORS[f"param_{name}"] for name in ("brightness", "contrast", "saturation", "hue")},
     )
     before = IMAGES.clone()
-    check(augment.jitter(IMAGES, draws), "out_jitter")
+    on = {name: torch.from_numpy(getattr(draws, name)) for name in augment.COLOURS}
+    check(augment.colours(IMAGES, on), "out_jitter")
     assert torch.equal(IMAGES, before)
 
 
@@ -105,7 +118,7 @@ def test_a_flip_mirrors_the_crop(noise: np.ndarray) -> None:
     d = whole(len(noise), 24, 30)
     flipped = replace(d, flip=np.arange(len(noise)) % 2 == 0)
     plain, mirrored = (augment.crop(torch.from_numpy(noise), each, 16) for each in (d, flipped))
-    assert torch.equal(mirrored[0::2], plain[0::2].flip(3))
+    assert torch.equal(mirrored[0::2], plain[0::2].flip(2))
     assert torch.equal(mirrored[1::2], plain[1::2])
 
 
@@ -114,15 +127,15 @@ def test_a_crop_at_its_own_size_is_the_image(noise: np.ndarray) -> None:
     square = torch.from_numpy(noise[:, :, :24])
     found = augment.crop(square, whole(len(noise), 24, 24), 24)
     assert found.dtype == torch.uint8
-    assert torch.equal(found.permute(0, 2, 3, 1), square)
+    assert torch.equal(found, square)
 
 
 def test_views_follow_the_order_of_the_paper(noise: np.ndarray, second_view: View) -> None:
     """Protects the sequence: one image at a time by the single operations gives what the batch gives."""
     view = replace(second_view, blur=0.5, solarize=0.5, grayscale=0.5)
     d = random_draws(view, len(noise), 24, 30)
-    found = augment.views(torch.from_numpy(noise), d, 40, MEAN, STD)
-    x = augment.crop(torch.from_numpy(noise), d, 40).double() / 255
+    found = views(torch.from_numpy(noise), d, 40)
+    x = augment.crop(torch.from_numpy(noise), d, 40).permute(0, 3, 1, 2).double() / 255
     for i in range(len(x)):
         one = x[i : i + 1]
         for number in d.order[i] if d.jitter[i] else ():
@@ -141,7 +154,7 @@ def test_operations_may_hold_for_every_image(noise: np.ndarray, second_view: Vie
     """Protects batches in which an operation was drawn for all, a batch of one image among them."""
     view = replace(second_view, jitter=1.0, grayscale=1.0, blur=1.0, solarize=1.0)
     d = random_draws(view, batch, 24, 30)
-    found = augment.views(torch.from_numpy(noise[:batch]), d, 40, (0, 0, 0), (1, 1, 1))
+    found = views(torch.from_numpy(noise[:batch]), d, 40, (0, 0, 0), (1, 1, 1))
     torch.testing.assert_close(found[:, 0], found[:, 2])
     assert found.min() >= 0
     assert found.max() <= 1
@@ -150,9 +163,9 @@ def test_operations_may_hold_for_every_image(noise: np.ndarray, second_view: Vie
 def test_autocast_does_not_reach_the_views(noise: np.ndarray, second_view: View) -> None:
     """Protects pixels from half precision when the training step around them uses it."""
     d = random_draws(second_view, len(noise), 24, 30)
-    expected = augment.views(torch.from_numpy(noise), d, 40, MEAN, STD)
+    expected = views(torch.from_numpy(noise), d, 40)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(augment.views(torch.from_numpy(noise), d, 40, MEAN, STD), expected)
+        assert torch.equal(views(torch.from_numpy(noise), d, 40), expected)
 
 
 def test_views_do_not_depend_on_the_batch(noise: np.ndarray, second_view: View) -> None:
@@ -171,8 +184,9 @@ def test_evaluation_only_resizes_and_normalizes(noise: np.ndarray) -> None:
     """Protects the deterministic path, and that pixels given are not written into."""
     pixels = torch.from_numpy(noise)
     before = pixels.clone()
-    found = augment.views(pixels, centre(len(noise), 24, 30), 16, MEAN, STD)
-    expected = augment.normalize(augment.crop(pixels, centre(len(noise), 24, 30), 16).float() / 255, MEAN, STD)
+    found = views(pixels, middle(len(noise)), 16)
+    crops = augment.crop(pixels, middle(len(noise)), 16).permute(0, 3, 1, 2)
+    expected = augment.normalize(crops.float() / 255, MEAN, STD)
     torch.testing.assert_close(found, expected)
     assert found.shape == (len(noise), 3, 16, 16)
     assert torch.equal(pixels, before)
@@ -182,7 +196,7 @@ def test_black_and_white_images_stay_finite(second_view: View) -> None:
     """Protects HSV where saturation and hue are undefined."""
     pixels = torch.zeros(64, 20, 20, 3, dtype=torch.uint8)
     pixels[32:] = 255
-    found = augment.views(pixels, random_draws(replace(second_view, jitter=1.0), 64, 20, 20), 16, MEAN, STD)
+    found = views(pixels, random_draws(replace(second_view, jitter=1.0), 64, 20, 20), 16)
     assert torch.isfinite(found).all()
 
 
@@ -195,16 +209,52 @@ def test_a_turn_of_the_whole_circle_changes_nothing() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_views_are_the_same_on_a_gpu(noise: np.ndarray, second_view: View) -> None:
-    """Protects the back ends' agreement: the same crops to one level, from pixels on either device."""
+    """Protects the appliers' agreement: crops to one level from pixels on either device, and views of equal crops."""
     d = random_draws(second_view, len(noise), 24, 30)
     pixels = torch.from_numpy(noise)
-    assert (augment.crop(pixels.cuda(), d, 40).cpu().int() - augment.crop(pixels, d, 40).int()).abs().max() <= 1
-    assert augment.views(pixels.cuda(), d, 40, MEAN, STD).is_cuda
+    crops = augment.crop(pixels, d, 40)
+    assert (augment.crop(pixels.cuda(), d, 40).cpu().int() - crops.int()).abs().max() <= 1
+    found, truth = augment.views(crops.cuda(), d, ZERO, ONE).cpu(), augment.by_torch(crops, d, ZERO, ONE, torch.float64)
+    agree(found, truth)
+
+
+def agree(found: Tensor, truth: Tensor) -> None:
+    """To 2e-3 a pixel, but where a value lies within rounding of solarization's threshold and may fall either way."""
+    apart = (found.double() - truth).abs() > 2e-3
+    assert apart.sum() <= 1e-5 * truth.numel(), f"{int(apart.sum())} of {truth.numel()} pixels differ"
+
+
+@pytest.mark.parametrize("size", [16, 40, 96])
+def test_both_appliers_agree_with_float64(noise: np.ndarray, second_view: View, size: int) -> None:
+    """Protects equal views with and without numba, from identical crops and draws, every operation often drawn."""
+    many = np.concatenate([noise] * 4)
+    d = random_draws(replace(second_view, grayscale=0.3, blur=0.5, solarize=0.3), len(many), 24, 30)
+    crops = augment.crop(torch.from_numpy(many), d, size)
+    truth = augment.by_torch(crops, d, ZERO, ONE, torch.float64)
+    agree(augment.views(crops, d, ZERO, ONE), truth)
+    agree(augment.by_torch(crops, d, ZERO, ONE), truth)
+
+
+def test_threads_change_nothing(noise: np.ndarray, second_view: View) -> None:
+    """Protects the shares into which a batch is cut."""
+    d = random_draws(second_view, len(noise), 24, 30)
+    crops = augment.crop(torch.from_numpy(noise), d, 40)
+    assert torch.equal(augment.views(crops, d, MEAN, STD, threads=3), augment.views(crops, d, MEAN, STD))
+
+
+def test_the_gpus_compiled_colours_are_the_plain_ones(noise: np.ndarray, second_view: View) -> None:
+    """Protects the graph that torch.compile makes, here by its CPU compiler's front end: no branch breaks it."""
+    d = random_draws(replace(second_view, grayscale=0.5), len(noise), 24, 30)
+    on = {name: torch.from_numpy(getattr(d, name)) for name in augment.COLOURS}
+    x = torch.rand(len(noise), 3, 16, 16)
+    graph = torch.compile(augment.colours, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(graph(x, on), augment.colours(x, on))
 
 
 def test_linear_training_views_are_crops_and_flips(noise: np.ndarray) -> None:
     """Protects linear evaluation from colour operations."""
     d = random_draws(crop_flip((0.08, 1.0), 0.5), len(noise), 24, 30)
-    found = augment.views(torch.from_numpy(noise), d, 16, MEAN, STD)
-    expected = augment.normalize(augment.crop(torch.from_numpy(noise), d, 16).float() / 255, MEAN, STD)
+    found = views(torch.from_numpy(noise), d, 16)
+    crops = augment.crop(torch.from_numpy(noise), d, 16).permute(0, 3, 1, 2)
+    expected = augment.normalize(crops.float() / 255, MEAN, STD)
     torch.testing.assert_close(found, expected)

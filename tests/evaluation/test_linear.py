@@ -126,7 +126,9 @@ def features_of(split: str, digits: Dataset, network: ResNet, size: int) -> tupl
     """Features and labels of a split's centre crops, read without the loader."""
     beton, indices = Beton(digits.beton(split)), digits.indices(split)
     pixels, facts = torch.from_numpy(beton.pixels(indices)), DATASETS["digits"]
-    view = augment.views(pixels, centre(len(indices), *pixels.shape[1:3]), size, facts.mean, facts.std)
+    height, width = (np.full(len(indices), side) for side in pixels.shape[1:3])
+    draws = centre(height, width)
+    view = augment.views(augment.crop(pixels, draws, size), draws, facts.mean, facts.std)
     with torch.no_grad():
         return network.eval()(view), beton.labels[indices]
 

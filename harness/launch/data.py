@@ -1,0 +1,89 @@
+"""The datasets of this machine: prepared on demand, checked, and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.config.datasets import DATASETS
+from harness.config.errors import ConfigError
+from harness.data.catalogue import CATALOGUE, entry_of, facts_of, full_name, generated
+from harness.data.check import check
+from harness.data.errors import DataError
+from harness.data.manifest import FILE
+from harness.data.prepare import add_list, open_dataset
+from harness.data.prepare import prepare as write
+from harness.launch.bar import Bar
+from harness.launch.site import Site, check_writable
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of `harness prepare`."""
+
+    source: Path | None = None
+    stand_in: bool = False
+    longest_side: int | None = None
+    skip_broken: bool = False
+    check: bool = False
+    lists: list[tuple[str, Path]] = field(default_factory=list)
+
+
+def prepare(dataset: str | None, wanted: Wanted, here: Site, say: Say) -> int:
+    """What `harness prepare` does; 1 where a check finds something."""
+    if dataset is None:
+        if wanted != Wanted():
+            raise ConfigError("name the dataset to prepare; `harness prepare` alone lists them")
+        return _list(here, say)
+    try:
+        name = full_name(dataset, wanted.stand_in, wanted.longest_side)
+        if wanted.check:
+            return _check(name, here, say)
+        _write(name, wanted, here, say)
+        for title, file in wanted.lists:
+            add_list(name, here.data, title, file, say)
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    return 0
+
+
+def ready(names: Iterable[str], here: Site, say: Say) -> None:
+    """Prepare what can be generated; ConfigError, with the command to give, where the owner's files are needed."""
+    for name in sorted(names):
+        try:
+            open_dataset(name, here.data)
+        except DataError as error:
+            if not generated(name):
+                raise ConfigError(str(error)) from None
+            prepare(name, Wanted(), here, say)
+
+
+def _write(name: str, wanted: Wanted, here: Site, say: Say) -> None:
+    check_writable(here)
+    with Bar(name, say) as bar:
+        write(name, here.data, say, source=wanted.source, skip_broken=wanted.skip_broken, progress=bar)
+
+
+def _check(name: str, here: Site, say: Say) -> int:
+    with Bar(name, say) as bar:
+        findings = check(name, here.data, bar)
+    for finding in findings or ["ok"]:
+        say(f"{name}: {finding}")
+    return 1 if findings else 0
+
+
+def _list(here: Site, say: Say) -> int:
+    """Every dataset, in which forms it is prepared, what its --source holds, and where that can be had."""
+    there = [name for name in DATASETS if (here.data / name / FILE).exists()]
+    for name, entry in CATALOGUE.items():
+        facts = facts_of(name)
+        count = f"{facts.images('train+valid+test')} images" + (f", {facts.classes} classes" if facts.classes else "")
+        forms = ", ".join(one for one in there if entry_of(one) is entry)
+        say(f"{name}: {entry.title}, {count}; {f'prepared: {forms}' if forms else 'not prepared'}")
+        if not entry.built_in:
+            say(f"    holds: {entry.layout}")
+        say(f"    from:  {entry.where}")
+    return 0
