@@ -8,7 +8,6 @@ it is imported and when it starts.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from harness.data.beton import Beton
 from harness.data.errors import DataError
 from harness.data.plain import Plain
 from harness.data.resident import Resident
+from harness.data.threads import cores
 
 RESIDENT_BYTES = 1 << 30  # raw images up to this size are held in the device's memory
 
@@ -48,7 +48,7 @@ class Loader:
         self._batch, self._size = batch, size
         self._device = device or torch.device("cpu")
         self._beton = _opened(beton, beton.stat().st_mtime_ns) if beton.exists() else Beton(beton)
-        self._reader: Reader = self._start(min(threads, len(os.sched_getaffinity(0))))
+        self._reader: Reader = self._start(min(threads, cores()))
 
     def batches(self, order: np.ndarray, drawer: Drawer) -> Iterator[Batch]:
         """The images at positions `order` of the file, repeats allowed; the last batch may be short."""
