@@ -7,7 +7,7 @@ OPTIONS = --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CELL),--ce
 HARNESS = .venv/bin/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tables plan report status ui sync test check format lock
+.PHONY: help setup tables plan report status ui sync test check bench-loader bench-memory format lock
 .DELETE_ON_ERROR:
 
 help: ## list what can be typed
@@ -54,6 +54,18 @@ check: .venv/ready ## lint, types, import contracts
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+.venv/bench/ready: .venv/ready bench/requirements.txt
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .venv/bench --no-deps --require-hashes \
+	  -r bench/requirements.txt
+	@touch $@
+
+bench-loader: .venv/bench/ready ## the loader against its peers: SAMPLE=a parquet of JPEGs [JSON=FILE]
+	@.venv/bin/python bench/loader.py $(if $(SAMPLE),$(SAMPLE),$(error name a parquet of JPEGs: SAMPLE=FILE)) \
+	  $(if $(JSON),--json $(JSON))
+
+bench-memory: .venv/ready ## whether memory stays flat over five epochs of 100,000 images
+	@.venv/bin/python bench/memory.py
 
 format: .venv/ready ## put the code into ruff's form
 	@.venv/bin/ruff check --fix

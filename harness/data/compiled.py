@@ -13,10 +13,11 @@ import functools
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import ffcv
 import numpy as np
@@ -24,6 +25,7 @@ from ffcv.fields.bytes import BytesDecoder
 from ffcv.loader.epoch_iterator import EpochIterator
 from ffcv.memory_managers.os_cache import OSCacheManager
 from ffcv.pipeline.state import State
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data import bicubic, turbojpeg
@@ -153,6 +155,16 @@ def compiled(beton: Beton, threads: int) -> Compiled:
     return Compiled(beton, threads)
 
 
+@dataclass(frozen=True)
+class Work:
+    """A batch under way: what is asked for, where its crops go, which images failed, and the threads' shares."""
+
+    request: Request
+    pixels: Tensor
+    failed: NDArray[np.int64]
+    shares: list[Future[None]]
+
+
 class Epoch(EpochIterator):
     """FFCV's thread over one order; constructing it starts it."""
 
@@ -161,14 +173,22 @@ class Epoch(EpochIterator):
         super().__init__(reader.loader, [])  # starts the thread: nothing may follow
 
     def run(self) -> None:
-        """Prepare the batches one after another; a failure is handed over like a batch."""
+        """Prepare the batches one after another, the next begun before one is done; a failure is handed over too."""
+        under_way: deque[Work] = deque()
         try:
             for request in self.wanted:
-                if not self._give(fill(self.reader.beton, request, self._crops(request))):
+                under_way.append(self._begin(request))
+                if len(under_way) > 1 and not self._give(self._end(under_way.popleft())):
+                    return
+            while under_way:
+                if not self._give(self._end(under_way.popleft())):
                     return
             self._give(None)
         except BaseException as error:
             self._give(error)
+        finally:
+            for work in under_way:
+                wait(work.shares)  # they write into memory of this batch
 
     def take(self) -> Batch | None:
         """The next batch, or None at the end; raises what went wrong in the thread."""
@@ -187,8 +207,8 @@ class Epoch(EpochIterator):
         self.terminate_event.set()
         self.join(FAREWELL)
 
-    def _crops(self, request: Request) -> Tensor:
-        """The crops of a request, made by FFCV's pipeline in shares, one worker thread each."""
+    def _begin(self, request: Request) -> Work:
+        """FFCV's pipeline over the images of a request, in shares for the worker threads."""
         beton, positions, boxes = self.reader.beton, request.positions, request.boxes
         heights, widths = beton.heights[positions], beton.widths[positions]
         failed = np.zeros(len(positions), np.int64)
@@ -208,12 +228,18 @@ class Epoch(EpochIterator):
             if not self.reader.ready:
                 run(0)
                 self.reader.ready = True
-        list(self.reader.pool.map(run, range(0, len(positions), SHARE)))
-        if failed.any():
-            broken = int(beton.indices[positions[np.flatnonzero(failed)[0]]])
+        shares = [self.reader.pool.submit(run, start) for start in range(0, len(positions), SHARE)]
+        return Work(request, pixels, failed, shares)
+
+    def _end(self, work: Work) -> Batch:
+        beton, positions = self.reader.beton, work.request.positions
+        for share in work.shares:
+            share.result()
+        if work.failed.any():
+            broken = int(beton.indices[positions[np.flatnonzero(work.failed)[0]]])
             remedy = f"run `harness prepare {beton.path.parent.name} --check`"
             raise DataError(f"{beton.path}: image {broken} cannot be decoded; {remedy}")
-        return pixels
+        return fill(beton, work.request, work.pixels)
 
     def _give(self, item: Batch | BaseException | None) -> bool:
         """Hand an item over, unless the caller has left."""

@@ -35,7 +35,7 @@ def test_interrupted_by_hand(checkout: Checkout) -> None:
         process.send_signal(signal.SIGINT)
         said, complaint = process.communicate(timeout=60)
     assert process.returncode == 130, said + complaint
-    assert "preparing digits" in said
+    assert "digits: ready in" in said
     assert "5 runs to do" in said
     assert complaint.splitlines()[-1].startswith("harness: stopped; finished runs are kept")
     begun = checkout.harness("status", "table5b", "--seeds", "1").stdout

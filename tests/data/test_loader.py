@@ -227,7 +227,7 @@ def test_a_dead_wait_ends(loader: Loader, monkeypatch: pytest.MonkeyPatch, drawe
     awake = threading.Event()
     monkeypatch.setattr(compiled, "PATIENCE", 0.2)
     monkeypatch.setattr(compiled, "FAREWELL", 0.2)
-    monkeypatch.setattr(compiled.Epoch, "_crops", lambda *_: awake.wait(20))
+    monkeypatch.setattr(compiled.Epoch, "_begin", lambda *_: awake.wait(20))
     started = time.monotonic()
     with pytest.raises(DataError, match="no batch came"):
         next(loader.batches(np.arange(IMAGES), drawer))
