@@ -40,7 +40,6 @@ def decoded(image: Stored) -> torch.Tensor:
     return torch.from_numpy(pixels.copy())
 
 
-@pytest.mark.ffcv
 @pytest.mark.parametrize("name", NAMES)
 def test_from_the_owners_files_to_an_epoch(name: str, tmp_path: Path) -> None:
     """Protects every reader, record and split: what training gets is what the owner's files hold."""
