@@ -111,6 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"harness: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
+        return 0
     except KeyboardInterrupt:
         print("harness: stopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
         return 130

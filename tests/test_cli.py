@@ -260,3 +260,12 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
             main([option])
         assert left.value.code == 0
         assert said in capsys.readouterr().out
+
+
+def test_a_reader_may_leave_early() -> None:
+    """`harness prepare | head -1` is no failure of the harness."""
+    script = f"{sys.executable} -m harness prepare | head -1; exit ${{PIPESTATUS[0]}}"
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("digits")
+    assert not told.stderr

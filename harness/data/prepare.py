@@ -279,8 +279,10 @@ def _say(name: str, manifest: Manifest, folder: Path, report: Report) -> None:
         report(f"{name}: {count} converted to JPEG: {kind}")
     for one in images["skipped"]:
         report(f"{name}: left out of {one['split']}: {one['name']}: {one['reason']}")
-    if images["grey"] or images["small"]:
-        report(f"{name}: {images['grey']} grey images, {images['small']} with a side below 224 pixels")
+    if images["grey"]:
+        report(f"{name}: {images['grey']} grey images")
+    if images["small"] and manifest.encoding != "rgb":
+        report(f"{name}: {images['small']} images with a side below 224 pixels, which crops of that size enlarge")
     report(f"{name}: ready in {folder} ({counts}; {_size(size)})")
 
 
