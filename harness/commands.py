@@ -189,7 +189,8 @@ def _report(expansions: Sequence[Expansion], layouts: Sequence[Layout], plan: Pl
 
 def plan(table: str, profile: str, seeds: int | None, cell: str | None, json: bool) -> int:
     """Every run, its state and its cost."""
-    made = _plan(_expansions(table, profile, seeds, cell), site())
+    expansions = _expansions(table, profile, seeds, cell)
+    made = _plan(expansions, site())
     if json:
         return _print_json(_plan_data(made))
     machine = read_profile(profile)[0].machine
@@ -203,6 +204,9 @@ def plan(table: str, profile: str, seeds: int | None, cell: str | None, json: bo
     pretrainings, evaluations = made.of_kind("pretrain"), made.of_kind("linear")
     hours = sum(one.cost.device_hours for one in made.missing)
     disk = sum(one.cost.disk_bytes for one in made.missing)
+    cells = sum(len(expansion.cells) for expansion in expansions)
+    most = max(len(expansion.seeds) for expansion in expansions)
+    say(f"{len(expansions)} table{'s' * (len(expansions) > 1)}, {cells} cells, {most} seed{'s' * (most > 1)}")
     say(
         f"{len(pretrainings)} pretrainings and {len(evaluations)} evaluations ({made.wanted - len(made.runs)} saved by "
         f"sharing); {len(made.runs) - len(made.missing)} finished, {len(made.missing)} to run: "

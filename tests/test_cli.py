@@ -16,6 +16,7 @@ import pytest
 
 from harness.cli import main
 from harness.config.expand import expand
+from harness.config.files import table_ids
 from harness.config.identity import plain
 from harness.tracking.record import Record, Runs
 
@@ -81,8 +82,8 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("plan 5b --seeds many", "--seeds: must be a whole number of at least 1, not 'many'"),
         ("plan 5b --seeds 4", "SEEDS=4: table 5b declares 3 (experiments/tables/table5b.yaml:6)"),
         ("plan table5bb", "unknown table '5bb'; did you mean '5b'?"),
-        ("report table99", "unknown table '99'; known: 5b"),
-        ("status table", "unknown table ''; known: 5b"),
+        ("report table99", "unknown table '99'; known: 5a, 5b, 14a,"),
+        ("status table", "unknown table ''; known: 5a, 5b, 14a,"),
         ("plan 5b --profile labtop", "unknown profile 'labtop'; did you mean 'laptop'?"),
         ("run 5b --profile labtop", "unknown profile 'labtop'; did you mean 'laptop'?"),
         ("plan 5b --cell simclear", "unknown cell 'simclear'; did you mean 'simclr'?"),
@@ -104,7 +105,7 @@ WRONG = [
     ("experiments/tables/table5b.yaml", "id: simclr", "id: byol", "table5b.yaml:12: cell id 'byol' already stands"),
     ("experiments/tables/table5b.yaml", "byol_r50_300ep", "byol_r5", "table5b.yaml:5: unknown recipe 'byol_r5'"),
     ("experiments/tables/table5b.yaml", "cells:", "cells: [", "table5b.yaml:9: not valid YAML"),
-    ("experiments/profiles/laptop.yaml", "{300: 40}", "{200: 40}", "laptop.yaml:19: schedule.epochs: the table"),
+    ("experiments/profiles/laptop.yaml", "{300: 40,", "{200: 40,", "laptop.yaml:19: schedule.epochs: the table"),
     ("tables/table5b.yaml", "cell: simclr", "cell: simclear", "tables/table5b.yaml:10: rows[3]: unknown cell"),
 ]
 
@@ -149,11 +150,14 @@ def test_train_refuses_nonsense(fails: Fails, tmp_path: Path) -> None:
         assert problem in fails("train", str(spec))
 
 
-@pytest.mark.parametrize("name", ["table5b", "5b", "5", "table5", "tables"])
-def test_names_of_tables(capsys: pytest.CaptureFixture[str], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [("table5b", ["5b"]), ("5b", ["5b"]), ("5", ["5a", "5b"]), ("table5", ["5a", "5b"]), ("tables", table_ids())],
+)
+def test_names_of_tables(capsys: pytest.CaptureFixture[str], name: str, tables: list[str]) -> None:
     """Protects the forms in which a table, its parts or all of them are named."""
     planned = _json(capsys, "plan", name, "--json")
-    assert {run["key"] for run in planned["runs"]} == set(expand("5b", "laptop").runs())
+    assert {run["key"] for run in planned["runs"]} == {key for each in tables for key in expand(each, "laptop").runs()}
 
 
 def test_plan_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

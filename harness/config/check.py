@@ -34,10 +34,8 @@ def _within(value: float, most: float, key: str) -> None:
 
 
 def _check_objective(spec: Pretrain) -> None:
-    objective, model = spec.objective, spec.model
-    for key, widths in (("model.projector", model.projector), ("model.predictor", model.predictor)):
-        if widths is not None and (not widths or min(widths) < 1):
-            raise StructureError(key, "must name the width of every layer, each at least 1")
+    objective = spec.objective
+    _check_heads(spec)
     _within(objective.beta, math.inf, "objective.beta")
     if objective.beta > 0 and objective.temperature is None:
         raise StructureError("objective.beta", f"{objective.beta} needs an objective.temperature")
@@ -45,10 +43,41 @@ def _check_objective(spec: Pretrain) -> None:
         raise StructureError("objective.temperature", "has no effect where beta is 0; set it to null")
     if objective.temperature is not None and objective.temperature <= 0:
         raise StructureError("objective.temperature", f"must be above 0, not {objective.temperature}")
-    if objective.predictor and model.predictor is None:
+    if objective.beta == 0 and not objective.scaled:
+        raise StructureError("objective.scaled", "has no effect where beta is 0; leave it out")
+    if objective.beta > 0 and objective.normalization != "l2":
+        raise StructureError("objective.normalization", "must be l2 where beta is not 0: negatives are cosines")
+    if (objective.name == "align") != (objective.cross_model is not None):
+        wanted = "is needed where" if objective.name == "align" else "has no effect unless"
+        raise StructureError("objective.cross_model", f"{wanted} objective.name is align")
+    if objective.name == "align" and (objective.beta > 0 or objective.normalization != "l2"):
+        raise StructureError("objective.name", "align has neither negatives nor another normalization than l2")
+    if objective.tangential and objective.target == "online":
+        raise StructureError("objective.tangential", "needs a target that no gradient reaches")
+
+
+def _check_heads(spec: Pretrain) -> None:
+    objective, model = spec.objective, spec.model
+    for key, widths in (("model.projector", model.projector), ("model.predictor", model.predictor)):
+        if widths is not None and (not widths or min(widths) < 1):
+            raise StructureError(key, "must name the width of every layer, each at least 1")
+    solved = objective.predictor_fit == "least_squares"
+    if solved and not objective.predictor:
+        raise StructureError("objective.predictor_fit", "has no effect where objective.predictor is false")
+    if objective.predictor and not solved and model.predictor is None:
         raise StructureError("model.predictor", "is needed where objective.predictor is true")
     if model.predictor and model.predictor[-1] != model.projector[-1]:
         raise StructureError("model.predictor", "must end in the projector's width: the two are compared")
+    if solved and spec.schedule.statistics_batch <= model.projector[-1]:
+        problem = f"ends in {model.projector[-1]}; least squares on {spec.schedule.statistics_batch} images fits all"
+        raise StructureError("model.projector", problem)
+    if model.predictor_start == "identity" and model.predictor != model.projector[-1:]:
+        raise StructureError("model.predictor_start", "identity is for a predictor of one square layer")
+    if model.initial_scale <= 0:
+        raise StructureError("model.initial_scale", f"must be above 0, not {model.initial_scale}")
+    multiplier = spec.optimizer.predictor_multiplier
+    if multiplier != 1.0 and (solved or not objective.predictor):
+        raise StructureError("optimizer.predictor_multiplier", f"{multiplier} is on a predictor that is not learned")
 
 
 def _check_target(objective: Objective) -> None:
@@ -64,8 +93,18 @@ def _check_target(objective: Objective) -> None:
 
 
 def _check_optimizer(optimizer: Optimizer) -> None:
-    for name, most in (("base_lr", math.inf), ("weight_decay", math.inf), ("momentum", 1.0)):
+    for name, most in (
+        ("base_lr", math.inf),
+        ("weight_decay", math.inf),
+        ("momentum", 1.0),
+        ("predictor_multiplier", math.inf),
+        ("projector_multiplier", math.inf),
+    ):
         _within(getattr(optimizer, name), most, f"optimizer.{name}")
+    if optimizer.name == "adam" and optimizer.momentum == 1.0:
+        raise StructureError("optimizer.momentum", "must be below 1 for adam, which divides by 1 - momentum")
+    if (optimizer.name == "lars") != (optimizer.trust is not None):
+        raise StructureError("optimizer.trust", "is LARS's: a number there, and null for adam")
 
 
 def _check_schedule(schedule: Schedule) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, Literal, get_type_hints
 
 from harness.config.check import check_linear, check_pretrain
 from harness.config.datasets import DATASETS
@@ -76,6 +77,7 @@ class _Declared:
     recipe_where: str
     changes: dict[str, _Change]
     evaluation: dict[str, _Change]
+    untrained: bool
 
 
 @dataclass(frozen=True)
@@ -87,31 +89,28 @@ class _Source:
     profile: ProfileFile
     profile_document: Document
 
+    def maps(self, section: Literal["pretrain", "linear"], name: str) -> dict[str, tuple[FieldMap, str]]:
+        """By key, how the profile carries recipe or evaluation `name` over, and where it says so. Its own go first."""
+        general = {key: (how, f"{section}.{key}") for key, how in getattr(self.profile, section).items()}
+        special = {key: (how, f"own.{name}.{key}") for key, how in self.profile.own.get(name, {}).items()}
+        return {key: (how, self.profile_document.where(at)) for key, (how, at) in (general | special).items()}
+
 
 def expand(table: str, profile: str, seeds: int | None = None, cell: str | None = None) -> Expansion:
     """Expand table `table` at `profile`; `seeds` takes the first n declared ones, `cell` restricts to one cell."""
     source = _Source(*read_table(table), *read_profile(profile))
     chosen = _first_seeds(source.table, source.document, seeds)
     cells = list(_cells(source.table, source.document))
-    names = [one.name for one in cells]
-    if cell is not None and cell not in names:
-        raise ConfigError(f"table {table}: {unknown(cell, names, 'cell')}")
-    members: list[Member] = []
-    for one in cells:
-        if cell in (None, one.name):
-            first = _pretrain(one.recipe, one.recipe_where, one.changes, source)
-            subjects = [replace(first, seed=seed) for seed in chosen]
-            members += _members(one.name, subjects, _evaluation(one.evaluation, source), table)
-    names = [name for name in names if cell in (None, name)]
-    if source.profile.untrained and cell is None:
-        names.append(UNTRAINED)
-        model = _pretrain(source.table.recipe, source.document.where("recipe"), {}, source).model
-        encoders = [
-            RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=seed)
-            for seed in chosen
-        ]
-        members += _members(UNTRAINED, encoders, _evaluation({}, source), table)
-    return Expansion(table, profile, chosen, tuple(names), tuple(members))
+    if cell is not None:
+        names = [one.name for one in cells]
+        if cell not in names:
+            raise ConfigError(f"table {table}: {unknown(cell, names, 'cell')}")
+        cells = [cells[names.index(cell)]]
+    elif source.profile.untrained and not any(one.untrained for one in cells):
+        where = source.document.where("recipe")
+        cells.append(_Declared(UNTRAINED, source.table.recipe, where, changes={}, evaluation={}, untrained=True))
+    members = tuple(member for one in cells for member in _members(one, chosen, source))
+    return Expansion(table, profile, chosen, tuple(one.name for one in cells), members)
 
 
 def declared_cells(table: str) -> tuple[str, ...]:
@@ -119,12 +118,16 @@ def declared_cells(table: str) -> tuple[str, ...]:
     return tuple(cell.name for cell in _cells(*read_table(table)))
 
 
-def _members(cell: str, subjects: Sequence[Subject], evaluation: Linear, table: str) -> Iterator[Member]:
-    """One member for each subject, which differ in their seed."""
-    for subject in subjects:
+def _members(cell: _Declared, seeds: Sequence[int], source: _Source) -> Iterator[Member]:
+    """One member for each seed, which differ in that alone."""
+    spec = _pretrain(cell, source)
+    model, evaluation = spec.model, _evaluation(cell.evaluation, source)
+    random = RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=0)
+    for seed in seeds:
+        subject: Subject = replace(random if cell.untrained else spec, seed=seed)
         key = run_key(subject)
         own = replace(evaluation, subject=key)
-        yield Member(table, cell, subject.seed, subject, key, own, run_key(own))
+        yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own))
 
 
 def _first_seeds(declared: TableFile, document: Document, seeds: int | None) -> tuple[int, ...]:
@@ -145,6 +148,8 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
         key = f"cells[{number}]"
         where = document.where(key)
         recipe_where = document.where(f"{key}.recipe" if cell.recipe else "recipe")
+        if cell.untrained and (cell.set or cell.grid):
+            raise ConfigError(f"{where}: an untrained encoder has nothing to set; name a recipe with this encoder")
         for name, combination in _grid(cell, where):
             if not _CELL_ID.fullmatch(name):
                 raise ConfigError(f"{where}: cell id '{name}' may hold letters, digits and _ . + - alone")
@@ -155,7 +160,8 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
             changes = {k: _Change(v, document.where(f"{key}.set.{k}")) for k, v in cell.set.items()}
             changes |= {k: _Change(v, document.where(f"{key}.grid.{k}")) for k, v in combination.items()}
             evaluation = {k: _Change(v, document.where(f"{key}.evaluate.{k}")) for k, v in cell.evaluate.items()}
-            yield _Declared(name, cell.recipe or declared.recipe, recipe_where, changes, evaluation)
+            recipe = cell.recipe or declared.recipe
+            yield _Declared(name, recipe, recipe_where, changes, evaluation, cell.untrained)
 
 
 def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -173,15 +179,16 @@ def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, combination
 
 
-def _pretrain(recipe: str, recipe_where: str, changes: Mapping[str, _Change], source: _Source) -> Pretrain:
-    own = _with_views(Layers(named_file("recipes", recipe, recipe_where), drop=("expected", "about")))
+def _pretrain(cell: _Declared, source: _Source) -> Pretrain:
+    recipe = named_file("recipes", cell.recipe, cell.recipe_where)
+    own = _with_knobs(_with_views(Layers(recipe, drop=("expected", "about"))), Pretrain)
     layers = own.copy()
-    for key, change in changes.items():
+    for key, change in cell.changes.items():
         layers.set(key, change.value, change.where)
         layers = _with_views(layers) if key == "data.views" else layers
     added = {"kind": "pretrain", "seed": 0}  # the table's seeds replace this one
     _complete(layers, added).build(Pretrain, check_pretrain)  # the paper's terms must hold before they are scaled
-    _scale(layers, own, source.profile.pretrain, source.profile_document, "pretrain")
+    _scale(layers, own, source.maps("pretrain", cell.recipe), "recipe")
     spec = canonical(_complete(layers, added).build(Pretrain, check_pretrain))
     assert isinstance(spec, Pretrain)
     return spec
@@ -189,14 +196,38 @@ def _pretrain(recipe: str, recipe_where: str, changes: Mapping[str, _Change], so
 
 def _evaluation(changes: Mapping[str, _Change], source: _Source) -> Linear:
     """The evaluation of a cell, of no subject yet."""
-    own = Layers(named_file("evaluations", source.table.evaluate, source.document.where("evaluate")), drop=("about",))
+    name = source.table.evaluate
+    own = Layers(named_file("evaluations", name, source.document.where("evaluate")), drop=("about",))
+    own = _with_knobs(own, Linear)
     layers = own.copy()
     for key, change in changes.items():
         layers.set(key, change.value, change.where)
     added = {"subject": "", "seed": 0}
     _complete(layers, added).build(Linear, check_linear)
-    _scale(layers, own, source.profile.linear, source.profile_document, "linear")
+    _scale(layers, own, source.maps("linear", name), "evaluation")
     return _complete(layers, added).build(Linear, check_linear)
+
+
+def _with_knobs(layers: Layers, cls: type) -> Layers:
+    """What the schema gained later stands at its neutral value where a file leaves it out, so that cells can set it."""
+    for key, value in _knobs(cls).items():
+        section = key.rpartition(".")[0]
+        if not layers.has(key) and (not section or isinstance(layers.get(section), dict)):
+            layers.add(key, value)
+    return layers
+
+
+@cache
+def _knobs(cls: type) -> dict[str, Any]:
+    """The dotted keys of a schema's fields that have a neutral value."""
+    knobs: dict[str, Any] = {}
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        if is_dataclass(hint := hints[field.name]) and isinstance(hint, type):
+            knobs |= {f"{field.name}.{key}": value for key, value in _knobs(hint).items()}
+        elif "neutral" in field.metadata:
+            knobs[field.name] = field.metadata["neutral"]
+    return knobs
 
 
 def _with_views(layers: Layers) -> Layers:
@@ -221,11 +252,10 @@ def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
     return layers
 
 
-def _scale(layers: Layers, own: Layers, maps: Mapping[str, FieldMap], document: Document, section: str) -> None:
-    for key, how in maps.items():
-        where = document.where(f"{section}.{key}")
+def _scale(layers: Layers, own: Layers, maps: Mapping[str, tuple[FieldMap, str]], kind: str) -> None:
+    for key, (how, where) in maps.items():
         if not (layers.has(key) and own.has(key)):
-            raise ConfigError(f"{where}: {key}: no {'recipe' if section == 'pretrain' else 'evaluation'} has this key")
+            raise ConfigError(f"{where}: {key}: no {kind} has this key")
         value = layers.get(key)
         if value is not None or how.value is not None:
             layers.set(key, _carried(value, own.get(key), how, f"{where}: {key}"), where)
@@ -235,18 +265,18 @@ def _carried(value: Any, baseline: Any, how: FieldMap, where: str) -> Any:
     """One value of the paper at the profile's scale; `baseline` is the recipe's own."""
     if how.value is not None:
         return how.value
+    if isinstance(value, list):
+        return [_carried(item, None, how, where) for item in value]
     if how.table is not None:
         if not isinstance(value, Hashable) or value not in how.table:
             raise ConfigError(f"{where}: the table has no entry for {value!r}")
         return how.table[value]
-    if isinstance(value, list):
-        return [_carried(item, None, how, where) for item in value]
     if not isinstance(value, int | float):
         raise ConfigError(f"{where}: {value!r} is no number; give value or table")
     if how.relative is not None:
-        if not baseline:
+        if value and not baseline:
             raise ConfigError(f"{where}: relative needs a recipe's own value that is not {baseline!r}")
-        return how.relative * float(value) / float(baseline)
+        return how.relative * float(value) / float(baseline or 1)  # 0 is 0 at every scale
     if how.factor is not None:
         scaled = value * how.factor
         return max(round(scaled), how.floor) if how.floor is not None else scaled

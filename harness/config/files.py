@@ -17,13 +17,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation."""
+    """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation.
+
+    untrained: the recipe's encoder as initialised, which only the evaluation trains on.
+    """
 
     id: str
     set: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     recipe: str | None = None
+    untrained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +46,11 @@ class TableFile:
 class FieldMap:
     """How a profile carries one field over from the paper's scale. Exactly one is set, and `floor` goes with factor.
 
+    A list is carried over item by item, but for `value`.
+
     value: the same at every cell.
     table: by look-up; a value without an entry is an error.
-    relative: this, times the cell's value over the recipe's own.
+    relative: this, times the cell's value over the recipe's own; 0 stays 0.
     factor: times the cell's value, rounded and at least `floor` where that is set.
     complement: 1 - x is multiplied by this (for tau).
     """
@@ -67,13 +73,17 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileFile:
-    """experiments/profiles/<name>.yaml: the scale at which recipes are run."""
+    """experiments/profiles/<name>.yaml: the scale at which recipes are run.
+
+    own: by the name of a recipe or an evaluation, maps that it has instead of those of `pretrain` or `linear`.
+    """
 
     profile: str
     description: str
     machine: Machine
     pretrain: dict[str, FieldMap] = field(default_factory=dict)
     linear: dict[str, FieldMap] = field(default_factory=dict)
+    own: dict[str, dict[str, FieldMap]] = field(default_factory=dict)
     untrained: bool = False  # evaluate the untrained encoder too, for each table's footer
 
 
@@ -113,8 +123,7 @@ def named_file(
     folder = project_root() / "experiments" / kind
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.yaml"))
-        raise ConfigError(f"{where or shown(folder)}: {unknown(name, known, _ONE[kind])}")
+        raise ConfigError(f"{where or shown(folder)}: {unknown(name, _names(kind), _ONE[kind])}")
     return read_yaml(path)
 
 
@@ -125,7 +134,11 @@ def table_ids() -> list[str]:
 
 
 def profile_names() -> list[str]:
-    return sorted(path.stem for path in (project_root() / "experiments" / "profiles").glob("*.yaml"))
+    return _names("profiles")
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(path.stem for path in (project_root() / "experiments" / kind).glob("*.yaml"))
 
 
 def _paper_order(table: str) -> tuple[bool, list[tuple[int, str]]]:
@@ -147,8 +160,13 @@ def read_table(table: str) -> tuple[TableFile, Document]:
 def read_profile(name: str) -> tuple[ProfileFile, Document]:
     document = named_file("profiles", name)
     parsed = read_as(ProfileFile, document)
-    for section in ("pretrain", "linear"):
-        for key, how in getattr(parsed, section).items():
+    sections = {"pretrain": parsed.pretrain, "linear": parsed.linear}
+    for own, maps in parsed.own.items():
+        if own not in (known := [*_names("recipes"), *_names("evaluations")]):
+            raise document.error(f"own.{own}", unknown(own, known, "recipe or evaluation"))
+        sections[f"own.{own}"] = maps
+    for section, maps in sections.items():
+        for key, how in maps.items():
             told = [one.name for one in fields(how) if one.name != "floor" and getattr(how, one.name) is not None]
             if len(told) != 1 or (how.floor is not None and told != ["factor"]):
                 problem = "give exactly one of value, table, relative, complement, or factor with or without floor"

@@ -13,7 +13,7 @@ import math
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from harness.config.schema import Pretrain, Spec
+from harness.config.schema import Pretrain, Spec, View, Views
 
 KEY_LENGTH = 16  # hexadecimal digits: 64 bits, no collision among any number of runs a person will make
 
@@ -26,12 +26,20 @@ def canonical(spec: Spec) -> Spec:
     if objective.target == "ema" and objective.tau_base == 1.0:  # an average that never moves
         objective = replace(objective, target="constant")
     if objective.target != "ema":
-        objective = replace(objective, tau_base=None)
+        objective = replace(objective, tau_base=None, tau_schedule="cosine")
     if objective.beta == 0.0:
-        objective = replace(objective, temperature=None)
-    if not objective.predictor:
+        objective = replace(objective, temperature=None, scaled=True)
+    if not objective.predictor or objective.predictor_fit == "least_squares":
         model = replace(model, predictor=None)
-    return replace(spec, objective=objective, model=model)
+    views = Views(first=_active(spec.data.views.first), second=_active(spec.data.views.second))
+    return replace(spec, objective=objective, model=model, data=replace(spec.data, views=views))
+
+
+def _active(view: View) -> View:
+    """Ranges that nothing is drawn from are points."""
+    if view.jitter == 0.0:
+        view = replace(view, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    return replace(view, blur_sigma=(1.0, 1.0)) if view.blur == 0.0 else view
 
 
 def plain(value: Any) -> Any:

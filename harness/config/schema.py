@@ -7,7 +7,7 @@ executes (devices, workers, cadence, directories) is decided elsewhere and never
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,52 +49,88 @@ class Data:
     stand_in: bool
 
 
+def _neutral(value: Any) -> Any:
+    """A field added later: left out of a run's key while it has this value."""
+    return field(default=value, metadata={"neutral": value})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Encoder and heads. A head is its layer widths, hidden layers first; batch norm and ReLU between them."""
+    """Encoder and heads. A head is its layer widths, hidden layers first; batch norm and ReLU between them.
+
+    norm: `group` is group norm everywhere and weight-standardised convolutions: no batch statistics remain.
+    output_norm: batch norm after the projector's last layer, a scale without an offset, as the original SimCLR has it.
+    predictor_start: `identity` is for a predictor of one square layer.
+    initial_scale: factor on every initial weight of convolutions and linear layers.
+    """
 
     encoder: str
     width: int
-    norm: Literal["batch"]
+    norm: Literal["batch", "group"]
     projector: tuple[int, ...]
     predictor: tuple[int, ...] | None
+    output_norm: bool = _neutral(False)
+    predictor_start: Literal["random", "identity"] = _neutral("random")
+    initial_scale: float = _neutral(1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The InfoNCE family of the paper's Section 5: BYOL is beta = 0, SimCLR is beta = 1 without predictor or target.
+    """`bootstrap` is the InfoNCE family of the paper's Section 5: BYOL is beta = 0, SimCLR is beta = 1 without
+    predictor or target. `align` is the RAFT paper's: the views' predictions meet, plus cross_model times how far they
+    are from the target (RAFT -1, BYOL' +1).
 
     target: `ema` moves by tau, `constant` stays the initial network, `stop_gradient` is the online network behind a
     stop-gradient (a hard copy every step is the same thing), `online` lets the gradient flow.
+    normalization: of predictions and targets before they are compared (Table 20).
+    scaled: the InfoNCE terms times 2 * temperature; without it, beta = 1 is SimCLR's own NT-Xent.
+    predictor_fit: `least_squares` solves for the best linear predictor on every batch instead of learning one.
+    tangential: only the gradient along the sphere is kept (RAFT).
     """
 
-    name: Literal["bootstrap"]
+    name: Literal["bootstrap", "align"]
     predictor: bool
     target: Literal["ema", "constant", "stop_gradient", "online"]
     tau_base: float | None
     beta: float
     temperature: float | None
+    normalization: Literal["l2", "layer", "batch", "none"] = _neutral("l2")
+    scaled: bool = _neutral(True)
+    predictor_fit: Literal["learned", "least_squares"] = _neutral("learned")
+    tau_schedule: Literal["cosine", "constant"] = _neutral("cosine")
+    cross_model: float | None = _neutral(None)
+    tangential: bool = _neutral(False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """LARS. The learning rate of an update is base_lr * update_batch / 256 times the schedule."""
+    """LARS, whose learning rate is base_lr * update_batch / 256 times the schedule; or Adam, whose rate is base_lr
+    times the schedule, with `momentum` its first beta and 0.999 the second, and no `trust`.
 
-    name: Literal["lars"]
+    The multipliers are on the learning rate of the predictor's and the projector's parameters (lambda and mu).
+    """
+
+    name: Literal["lars", "adam"]
     base_lr: float
     weight_decay: float
     momentum: float
-    trust: float
+    trust: float | None
+    predictor_multiplier: float = _neutral(1.0)
+    projector_multiplier: float = _neutral(1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """update_batch: images of an optimizer update. statistics_batch: images sharing batch statistics and negatives."""
+    """update_batch: images of an optimizer update. statistics_batch: images sharing batch statistics and negatives.
+
+    decay: `cosine` to 0 after the warm-up, or `none`.
+    """
 
     epochs: int
     warmup_epochs: int
     update_batch: int
     statistics_batch: int
+    decay: Literal["cosine", "none"] = _neutral("cosine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +145,7 @@ class Pretrain:
     optimizer: Optimizer
     schedule: Schedule
     seed: int
-    precision: Literal["float32", "float64"] = field(default="float32", metadata={"neutral": "float32"})
+    precision: Literal["float32", "float64"] = _neutral("float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +155,7 @@ class RandomEncoder:
     kind: Literal["random"]
     encoder: str
     width: int
-    norm: Literal["batch"]
+    norm: Literal["batch", "group"]
     seed: int
 
 
@@ -128,7 +164,7 @@ class LinearData:
     """Where a linear evaluation trains, selects and is tested. `crop_area` and `flip` augment training alone."""
 
     dataset: str
-    train: Literal["train"]
+    train: Literal["train", "train+valid"]
     select: Literal["valid"]
     test: Literal["test"]
     image_size: int
@@ -144,7 +180,8 @@ class LinearData:
 class Linear:
     """The paper's linear evaluation: a linear layer on frozen features for each learning rate, one chosen on `select`.
 
-    learning_rates are multiplied by batch / 256 and decay to 0 with a cosine, without warm-up.
+    learning_rates are multiplied by batch / 256 and decay to 0 with a cosine, without warm-up; those of `adam` stay as
+    they are (the RAFT paper's evaluation).
     """
 
     kind: Literal["linear"]
@@ -157,6 +194,7 @@ class Linear:
     epochs: int
     batch: int
     seed: int
+    optimizer: Literal["sgd", "adam"] = _neutral("sgd")
 
 
 Subject = Pretrain | RandomEncoder

@@ -66,7 +66,11 @@ class LinearEvaluation:
         for head in self.heads:  # the heads differ by their learning rate alone
             head.load_state_dict(first.state_dict())
         groups = [{"params": list(head.parameters()), "lr": 0.0} for head in self.heads]
-        self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, nesterov=True)
+        self.optimizer: torch.optim.Optimizer
+        if spec.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, nesterov=True)
+        else:
+            self.optimizer = torch.optim.Adam(groups, betas=(spec.momentum, 0.999))
         self._loader = self._open(spec.data.train, ranks.plan.microbatch)
         self._last: tuple[int, Tensor] | None = None  # the update just made, and the loss of each head
 
@@ -112,9 +116,14 @@ class LinearEvaluation:
         losses.sum().backward()  # no head's gradient depends on another
         self.ranks.average_gradients(parameter for head in self.heads for parameter in head.parameters())
         for group, base in zip(self.optimizer.param_groups, self.spec.learning_rates, strict=True):
-            group["lr"] = cosine(step, self.total, peak_learning_rate(base, self.spec.batch))
+            group["lr"] = self._learning_rate(step, base)
         self.optimizer.step()
         self._last = step, losses.detach()
+
+    def _learning_rate(self, step: int, base: float) -> float:
+        if self.spec.optimizer == "adam":
+            return base
+        return cosine(step, self.total, peak_learning_rate(base, self.spec.batch))
 
     def diagnose(self) -> dict[str, float]:
         """The best head's loss. A head that diverged is passed over; when all have, so has the evaluation."""

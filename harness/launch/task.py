@@ -190,9 +190,9 @@ def _subject(runs: Runs, key: str) -> ResNet:
     spec = read_spec(runs, key)
     if isinstance(spec, RandomEncoder):
         torch.manual_seed(spec.seed)
-        return ResNet(spec.encoder, spec.width)
+        return ResNet(spec.encoder, spec.width, spec.norm)
     assert isinstance(spec, Pretrain), "an evaluation is no subject"
-    encoder = ResNet(spec.model.encoder, spec.model.width)
+    encoder = ResNet(spec.model.encoder, spec.model.width, spec.model.norm)
     encoder.load_state_dict(load_file(runs.folder(key) / "encoder.safetensors"))
     return encoder
 

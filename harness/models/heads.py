@@ -5,24 +5,32 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from harness.models.initial import initialise
-from harness.models.norm import BatchNorm
+from harness.models.norm import Norm, normalisation
 
 
 class MLP(nn.Module):
-    """Linear layers of output sizes `widths`, all but the last followed by batch norm and ReLU.
+    """Linear layers of output sizes `widths`, all but the last followed by a norm and ReLU.
 
-    The last layer has no bias and no batch norm after it (the release; SimCLR normalises its output). Hidden
-    layers have a bias. Of a single layer the release says nothing: it is a last one, so it has no bias.
+    The last layer has no bias and, but for `output_norm`, no norm after it (the release). Hidden layers have a
+    bias. Of a single layer the release says nothing: it is a last one, so it has no bias.
+
+    norm: with `group` no batch statistics are left, in the heads as in the encoder; their weights are not standardised.
+    output_norm: a norm after the last layer too, of a scale without an offset, as SimCLR's own code has it.
     """
 
-    def __init__(self, inputs: int, widths: tuple[int, ...]) -> None:
+    def __init__(
+        self, inputs: int, widths: tuple[int, ...], *, norm: Norm = "batch", output_norm: bool = False
+    ) -> None:
         super().__init__()
         *hidden, outputs = widths
         layers: list[nn.Module] = []
         for width in hidden:
-            layers += [_linear(inputs, width, bias=True), BatchNorm(width), nn.ReLU(inplace=True)]
+            layers += [_linear(inputs, width, bias=True), normalisation(width, norm), nn.ReLU(inplace=True)]
             inputs = width
-        self.layers = nn.Sequential(*layers, _linear(inputs, outputs, bias=False))
+        layers.append(_linear(inputs, outputs, bias=False))
+        if output_norm:
+            layers.append(normalisation(outputs, norm, offset=False))
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) to (B, widths[-1])."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import nn
 
 
@@ -17,3 +18,11 @@ def initialise(layer: nn.Conv2d | nn.Linear) -> None:
     nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def rescale(module: nn.Module, factor: float) -> None:
+    """Multiply the weights of every convolution and linear layer below; no random number is drawn."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.weight.mul_(factor)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.heads import MLP
+from harness.models.initial import rescale
 from harness.models.norm import norms
 from harness.models.resnet import ResNet
 
@@ -22,8 +23,9 @@ class Network(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.encoder = ResNet(model.encoder, model.width)
-        self.projector = MLP(self.encoder.features, model.projector)
+        self.encoder = ResNet(model.encoder, model.width, model.norm)
+        self.projector = MLP(self.encoder.features, model.projector, norm=model.norm, output_norm=model.output_norm)
+        rescale(self, model.initial_scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(representation, projection) of one view."""
@@ -33,7 +35,14 @@ class Network(nn.Module):
 
 def predictor(model: Model) -> MLP | None:
     """The predictor q, which maps the online projection onto the target's; None where the model has none."""
-    return None if model.predictor is None else MLP(model.projector[-1], model.predictor)
+    if model.predictor is None:
+        return None
+    head = MLP(model.projector[-1], model.predictor, norm=model.norm)
+    if model.predictor_start == "identity":
+        (layer,) = head.layers  # one square layer: the schema's check
+        nn.init.eye_(layer.get_parameter("weight"))
+    rescale(head, model.initial_scale)
+    return head
 
 
 class Target(nn.Module):

@@ -1,6 +1,12 @@
-"""Batch normalisation whose running statistics move once per update, over one process or a group of them."""
+"""Normalisation: by the batch, over one process or a group of them, or within each image.
+
+Running statistics of batch normalisation move once per update. Models without it have nothing to commit or share.
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -8,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.models.gather import gather
+
+Norm = Literal["batch", "group"]
 
 
 class BatchNorm(nn.Module):
@@ -19,6 +27,7 @@ class BatchNorm(nn.Module):
     mean over the forwards since the last commit: an update's statistics groups and views are one step.
     """
 
+    bias: nn.Parameter | None
     running_mean: Tensor
     running_var: Tensor
 
@@ -75,7 +84,8 @@ class BatchNorm(nn.Module):
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shape = (-1, *[1] * (x.ndim - 2))
         # one multiply-add keeps x alone for the backward pass, as the fused kernel does
-        y = torch.addcmul((self.bias - mean * scale).view(shape), wide, scale.view(shape))
+        offset = -mean * scale if self.bias is None else self.bias - mean * scale
+        y = torch.addcmul(offset.view(shape), wide, scale.view(shape))
         return y.to(x.dtype)
 
     def _add(self, mean: Tensor, variance: Tensor) -> None:
@@ -88,6 +98,33 @@ class BatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """What print(module) shows."""
         return f"{self.weight.numel()}, momentum={self.momentum}, eps={self.eps}"
+
+
+class StandardisedConv2d(nn.Conv2d):
+    """A convolution with w_hat = (w - E[w]) / sqrt(Var[w] + eps), over each output channel's own weights.
+
+    Weight standardisation (Qiao et al. 2019, arXiv 1903.10520). Gradients go through it to w.
+    """
+
+    eps = 1e-5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As nn.Conv2d."""
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) * torch.rsqrt(variance + self.eps), self.bias)
+
+
+def normalisation(features: int, norm: Norm, *, offset: bool = True) -> BatchNorm | nn.GroupNorm:
+    """The layer that normalises `features` channels; without `offset` it scales alone.
+
+    Group norm has 16 groups (arXiv 2010.10241), and fewer where they would hold less than four features: in a head,
+    where an image has one value of each, a group of one feature would be zero whatever the image.
+    """
+    groups = math.gcd(16, max(1, features // 4), features)
+    layer = BatchNorm(features) if norm == "batch" else nn.GroupNorm(groups, features)
+    if not offset:
+        layer.register_parameter("bias", None)
+    return layer
 
 
 def norms(module: nn.Module) -> list[BatchNorm]:

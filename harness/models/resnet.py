@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.models.initial import initialise
-from harness.models.norm import BatchNorm
+from harness.models.norm import Norm, StandardisedConv2d, normalisation
 
 
 class Basic(nn.Module):
-    """relu(x + bn(conv3x3(relu(bn(conv3x3(x)))))), the shortcut projected where the shape changes."""
+    """relu(x + norm(conv3x3(relu(norm(conv3x3(x)))))), the shortcut projected where the shape changes."""
 
     expansion = 1
 
-    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+    def __init__(self, inputs: int, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
-        self.conv1 = convolution(inputs, channels, 3, stride)
-        self.bn1 = BatchNorm(channels)
-        self.conv2 = convolution(channels, channels, 3)
-        self.bn2 = BatchNorm(channels)
-        self.downsample = shortcut(inputs, channels, stride)
+        self.conv1 = convolution(inputs, channels, 3, stride, norm=norm)
+        self.bn1 = normalisation(channels, norm)
+        self.conv2 = convolution(channels, channels, 3, norm=norm)
+        self.bn2 = normalisation(channels, norm)
+        self.downsample = shortcut(inputs, channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Residual first, then the shortcut."""
@@ -41,17 +41,17 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+    def __init__(self, inputs: int, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
         outputs = channels * self.expansion
-        self.conv1 = convolution(inputs, channels, 1)
-        self.bn1 = BatchNorm(channels)
-        self.conv2 = convolution(channels, channels, 3, stride)
-        self.bn2 = BatchNorm(channels)
-        self.conv3 = convolution(channels, outputs, 1)
+        self.conv1 = convolution(inputs, channels, 1, norm=norm)
+        self.bn1 = normalisation(channels, norm)
+        self.conv2 = convolution(channels, channels, 3, stride, norm=norm)
+        self.bn2 = normalisation(channels, norm)
+        self.conv3 = convolution(channels, outputs, 1, norm=norm)
         # gamma starts at 1, as in the paper's runs; the release starts it at 0, which its README says differs
-        self.bn3 = BatchNorm(outputs)
-        self.downsample = shortcut(inputs, outputs, stride)
+        self.bn3 = normalisation(outputs, norm)
+        self.downsample = shortcut(inputs, outputs, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Residual first, then the shortcut."""
@@ -78,21 +78,28 @@ class Encoder:
 ENCODERS: dict[str, Encoder] = {
     "resnet_tiny": Encoder(block=Basic, depths=(1, 1, 1), channels=16, stem="small"),
     "resnet18": Encoder(block=Basic, depths=(2, 2, 2, 2), channels=64, stem="imagenet"),
+    "resnet34": Encoder(block=Basic, depths=(3, 4, 6, 3), channels=64, stem="imagenet"),
     "resnet50": Encoder(block=Bottleneck, depths=(3, 4, 6, 3), channels=64, stem="imagenet"),
+    "resnet101": Encoder(block=Bottleneck, depths=(3, 4, 23, 3), channels=64, stem="imagenet"),
+    "resnet152": Encoder(block=Bottleneck, depths=(3, 8, 36, 3), channels=64, stem="imagenet"),
+    "resnet200": Encoder(block=Bottleneck, depths=(3, 24, 36, 3), channels=64, stem="imagenet"),
 }
 
 
 class ResNet(nn.Module):
-    """Images (B, 3, H, W) to representations (B, features). `width` multiplies every layer's channels."""
+    """Images (B, 3, H, W) to representations (B, features). `width` multiplies every layer's channels.
 
-    def __init__(self, encoder: str, width: int = 1) -> None:
+    norm: `group` is group norm and weight-standardised convolutions: no image sees another. The names stay.
+    """
+
+    def __init__(self, encoder: str, width: int = 1, norm: Norm = "batch") -> None:
         super().__init__()
         if encoder not in ENCODERS:
             raise ValueError(f"no encoder named {encoder!r}: choose one of {', '.join(ENCODERS)}")
         plan = ENCODERS[encoder]
         base = plan.channels * width
-        self.conv1 = convolution(3, base, 7 if plan.stem == "imagenet" else 3, 2)
-        self.bn1 = BatchNorm(base)
+        self.conv1 = convolution(3, base, 7 if plan.stem == "imagenet" else 3, 2, norm=norm)
+        self.bn1 = normalisation(base, norm)
         self.pool = nn.MaxPool2d(3, 2, 1) if plan.stem == "imagenet" else nn.Identity()
         self.stages = [f"layer{i}" for i in range(1, len(plan.depths) + 1)]
         inputs = base
@@ -100,7 +107,7 @@ class ResNet(nn.Module):
             channels = base * 2**i
             blocks: list[nn.Module] = []
             for j in range(depth):
-                blocks.append(plan.block(inputs, channels, stride=2 if i > 0 and j == 0 else 1))
+                blocks.append(plan.block(inputs, channels, 2 if i > 0 and j == 0 else 1, norm))
                 inputs = channels * plan.block.expansion
             self.add_module(name, nn.Sequential(*blocks))
         self.features = inputs
@@ -116,21 +123,22 @@ class ResNet(nn.Module):
         return x.mean((2, 3))
 
 
-def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias, padded by size // 2 on each side."""
-    layer = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
+def convolution(inputs: int, outputs: int, size: int, stride: int = 1, *, norm: Norm) -> nn.Conv2d:
+    """A convolution without bias, padded by size // 2 on each side; before group norm, of standardised weights."""
+    kind = nn.Conv2d if norm == "batch" else StandardisedConv2d
+    layer = kind(inputs, outputs, size, stride, padding=size // 2, bias=False)
     initialise(layer)
     return layer
 
 
-def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The identity, or a strided 1x1 convolution and batch norm where the shape changes."""
+def shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module:
+    """The identity, or a strided 1x1 convolution and a norm where the shape changes."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(convolution(inputs, outputs, 1, stride), BatchNorm(outputs))
+    return nn.Sequential(convolution(inputs, outputs, 1, stride, norm=norm), normalisation(outputs, norm))
 
 
 def parameter_count(encoder: str, width: int = 1) -> int:
-    """How many parameters an encoder has, without allocating one."""
+    """How many parameters an encoder has, without allocating one; the same with either norm."""
     with torch.device("meta"):
         return sum(p.numel() for p in ResNet(encoder, width).parameters())

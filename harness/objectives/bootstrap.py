@@ -10,12 +10,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-EPSILON = 1e-12  # the release's: below this squared norm a vector is scaled by a constant, so zero stays zero
+from harness.objectives.sphere import unit
 
 
 def regression_loss(p: Tensor, z: Tensor) -> Tensor:
     """Equation 2: the mean over the batch of |unit(p) - unit(z)|^2 = 2 - 2 cos(p, z), between 0 and 4."""
-    return (2 - 2 * (_unit(p) * _unit(z)).sum(1)).mean()
+    return (2 - 2 * (unit(p) * unit(z)).sum(1)).mean()
 
 
 def _itself(z: Tensor) -> Tensor:
@@ -57,11 +57,7 @@ def bootstrap_loss(
 
 def _log_sum(p: Tensor, same: Tensor, other: Tensor, temperature: float, offset: int) -> Tensor:
     """Mean over i of ln(sum_{j != i} exp(S(v_i, v_j) / a) + sum_j exp(S(v_i, v'_j) / a))."""
-    query = _unit(p) / temperature
-    within = query @ _unit(same).T
+    query = unit(p) / temperature
+    within = query @ unit(same).T
     within.diagonal(offset).fill_(-torch.inf)  # an image is not its own negative: j != i
-    return torch.cat([within, query @ _unit(other).T], dim=1).logsumexp(1).mean()
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.square().sum(1, keepdim=True).clamp_min(EPSILON))
+    return torch.cat([within, query @ unit(other).T], dim=1).logsumexp(1).mean()

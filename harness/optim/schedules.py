@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 
 def total_updates(epochs: int, images: int, update_batch: int) -> int:
@@ -10,9 +11,9 @@ def total_updates(epochs: int, images: int, update_batch: int) -> int:
     return epochs * images // update_batch
 
 
-def peak_learning_rate(base: float, batch: int) -> float:
-    """The linear scaling rule: base * batch / 256."""
-    return base * batch / 256
+def peak_learning_rate(base: float, batch: int, optimizer: Literal["lars", "sgd", "adam"] = "lars") -> float:
+    """The linear scaling rule: base * batch / 256. Adam's steps do not grow with the gradient: base itself."""
+    return base if optimizer == "adam" else base * batch / 256
 
 
 def cosine(update: int, total: int, peak: float) -> float:
@@ -20,13 +21,15 @@ def cosine(update: int, total: int, peak: float) -> float:
     return peak * (math.cos(math.pi * min(update / total, 1)) + 1) / 2
 
 
-def learning_rate(update: int, total: int, warmup: int, peak: float) -> float:
-    """Linear from 0 over `warmup` updates, then half a cosine over the rest. The first update's rate is 0."""
+def learning_rate(
+    update: int, total: int, warmup: int, peak: float, decay: Literal["cosine", "none"] = "cosine"
+) -> float:
+    """Linear from 0 over `warmup` updates (the first one's rate is 0), then half a cosine over the rest, or `peak`."""
     if update < warmup:
         return peak * update / warmup
-    return cosine(update - warmup, total - warmup, peak)
+    return peak if decay == "none" else cosine(update - warmup, total - warmup, peak)
 
 
-def tau(update: int, total: int, tau_base: float) -> float:
-    """1 - (1 - tau_base) (cos(pi k / K) + 1) / 2: from tau_base at the first update k = 0 up to 1."""
-    return 1 - cosine(update, total, 1 - tau_base)
+def tau(update: int, total: int, tau_base: float, schedule: Literal["cosine", "constant"] = "cosine") -> float:
+    """1 - (1 - tau_base) (cos(pi k / K) + 1) / 2: from tau_base at the first update k = 0 up to 1; or tau_base."""
+    return tau_base if schedule == "constant" else 1 - cosine(update, total, 1 - tau_base)

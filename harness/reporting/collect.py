@@ -10,6 +10,8 @@ from harness.config.expand import Expansion, Member
 from harness.config.metrics import METRICS
 from harness.tracking.store import Store, Stored
 
+PRETRAINED = "pretrain."  # metrics that the pretraining itself leaves, as alignment and uniformity
+
 
 @dataclass(frozen=True)
 class SeedResult:
@@ -31,10 +33,11 @@ class SeedResult:
         return "done" if self.evaluation is not None and self.evaluation.state == "done" else "pending"
 
     def value(self, metric: str) -> float | None:
-        """The number; of a run that diverged it is chance."""
+        """The number; of a run that diverged it is chance, where chance has a number."""
         if self.state == "diverged":
             return METRICS[metric].chance(self.classes)
-        return self.evaluation.results.get(metric) if self.state == "done" and self.evaluation else None
+        of = self.subject if metric.startswith(PRETRAINED) else self.evaluation
+        return of.results.get(metric) if self.state == "done" and of else None
 
     @property
     def collapsed(self) -> bool:

@@ -33,7 +33,7 @@ CSV_COLUMNS = (
 
 
 def render_csv(table: Table) -> str:
-    """Numbers to the ninth decimal, beyond which is rounding noise; an empty field is a number there is not."""
+    """Numbers to the twelfth digit and decimal, beyond which is rounding noise; an empty field is a number there is not."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -165,10 +165,10 @@ def _symbol(value: LabelValue) -> str:
 def _ours(number: CellNumber) -> str:
     if number.ours is None:
         return MISSING
-    digits = METRICS[number.metric].digits
-    text = f"{number.ours:.{digits}f}"
-    if number.half_range is not None and number.half_range > HALF_RANGE_SHOWN:
-        text += f" ± {number.half_range:.{digits}f}"
+    metric = METRICS[number.metric]
+    text, shown = metric.text(number.ours), HALF_RANGE_SHOWN if metric.unit == "percent" else 0.0
+    if number.half_range is not None and number.half_range > shown:
+        text += f" ± {metric.text(number.half_range)}"
     for mark, seeds in ((COLLAPSED, number.collapsed), (DIVERGED, number.diverged)):
         if seeds:
             text += f" {mark}" if seeds == number.wanted else f" {mark} {seeds}/{number.wanted}"
@@ -178,13 +178,13 @@ def _ours(number: CellNumber) -> str:
 def _paper(number: CellNumber) -> str:
     if number.paper is None:
         return MISSING
-    digits = METRICS[number.metric].digits
-    text = f"{number.paper.mean:.{digits}f}"
-    return text if number.paper.half_range is None else f"{text} ± {number.paper.half_range:.{digits}f}"
+    metric = METRICS[number.metric]
+    text = metric.text(number.paper.mean)
+    return text if number.paper.half_range is None else f"{text} ± {metric.text(number.paper.half_range)}"
 
 
 def _full(number: float | None) -> str:
-    return "" if number is None else repr(round(float(number), 9) + 0.0)  # no -0.0
+    return "" if number is None else repr(float(f"{round(number, 12):.12g}") + 0.0)  # no -0.0
 
 
 _TEX = {

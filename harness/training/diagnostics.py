@@ -1,7 +1,8 @@
-"""Is the representation alive? Two numbers on a batch of projections, and the rule that flags a collapse."""
+"""Is the representation alive? Numbers on a batch of vectors, and the rule that flags a collapse."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -32,6 +33,29 @@ def effective_rank(projections: Tensor) -> float:
         return 1.0
     p = values / total
     return float(torch.exp(-(p * torch.log(p.clamp_min(1e-300))).sum()))
+
+
+def mean_norm(vectors: Tensor) -> float:
+    """Mean l2 norm: of the projections, Figure 7's."""
+    return float(vectors.detach().double().norm(dim=1).mean())
+
+
+def alignment(first: Tensor, second: Tensor) -> float:
+    """E|u1 - u2|^2 / d over the two views' unit vectors: 0 where views meet, 2 / d where they are independent.
+
+    The RAFT paper defines it without the division, but its tables print it with d = 128: its worst rows read
+    0.0156 = 2 / 128.
+    """
+    u1, u2 = (F.normalize(vectors.detach().double(), dim=1) for vectors in (first, second))
+    return float((u1 - u2).square().mean())
+
+
+def uniformity(vectors: Tensor, t: float = 2.0) -> float:
+    """Log of the mean over pairs i != j of exp(-t |u_i - u_j|^2): 0 for a point, near -2t for a sphere of many
+    dimensions.
+    """
+    distances = torch.pdist(F.normalize(vectors.detach().double(), dim=1))
+    return float((-t * distances.square()).logsumexp(0)) - math.log(len(distances))
 
 
 def collapsed(spreads: Sequence[float], ranks: Sequence[float]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,16 +21,28 @@ from harness.data.draws import Draws, draw
 from harness.data.loader import Loader
 from harness.data.prepare import Dataset
 from harness.data.stream import Stream
-from harness.training import diagnostics
+from harness.optim.schedules import total_updates
+from harness.training import diagnostics, preflight
 from harness.training.checkpoint import write_durably
 from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.state import build_state
-from harness.training.step import Plan, update
+from harness.training.step import Plan, Seen, update
 
 T = TypeVar("T")
 Pair = tuple[T, T]
 
+
+@dataclass(frozen=True)
+class Fed:
+    """What one update sees on this rank: both views of each of its statistics groups, and the images' numbers."""
+
+    groups: list[Pair[Tensor]]
+    images: Tensor
+
+
+LAST_EPOCHS = 10  # over which the RAFT paper averages alignment and uniformity
+PAIRED_IMAGES = 1024  # of a rank's update, at most: pairs grow with their square
 CHUNK_IMAGES = 1 << 16  # the stream is handed to the loader in pieces of about this many images
 
 
@@ -41,7 +54,7 @@ class Pretraining:
     def __init__(self, spec: Pretrain, dataset: Dataset, device: torch.device, ranks: Ranks, threads: int) -> None:
         self.spec, self.ranks, self.device = spec, ranks, device
         self._dataset = dataset
-        self._indices = dataset.indices(spec.data.split)
+        self._indices, self._numbers = dataset.indices(spec.data.split), dataset.numbers(spec.data.split)
         self._stream = Stream(len(self._indices), spec.seed)
         self.plan = Plan(spec, len(self._indices))
         self.total = self.plan.total
@@ -49,9 +62,11 @@ class Pretraining:
         self._threads = threads
         beton, size = dataset.beton(spec.data.split), spec.data.image_size
         self._loader = Loader(beton, ranks.plan.microbatch, size, threads, device)
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, Seen] | None = None
+        tail = total_updates(min(LAST_EPOCHS, spec.schedule.epochs), len(self._indices), spec.schedule.update_batch)
+        self._tail_from = self.total - max(1, tail)
 
-    def feed(self, first: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    def feed(self, first: int) -> Iterator[Fed]:
         plan = self.ranks.plan
         chunk = max(1, CHUNK_IMAGES // (plan.microbatch * plan.groups_per_rank))
         for start in range(first, self.total, chunk):
@@ -59,7 +74,8 @@ class Pretraining:
             epochs, offsets = self._stream.locate(plan.positions(start, stop))
             batches = self._loader.batches(self._indices[offsets], functools.partial(self._draws, epochs))
             for _ in range(start, stop):
-                yield [self._views(next(batches)) for _ in range(plan.groups_per_rank)]
+                read = [next(batches) for _ in range(plan.groups_per_rank)]
+                yield Fed([self._views(batch) for batch in read], torch.cat([batch.index for batch in read]))
 
     def _draws(self, epochs: Integers, part: range, index: Integers, height: Integers, width: Integers) -> Pair[Draws]:
         """What is drawn for both views of the images at `part` of a chunk."""
@@ -78,12 +94,20 @@ class Pretraining:
         )
         return first, second
 
-    def update(self, step: int, batch: list[tuple[Tensor, Tensor]]) -> None:
-        self._last = update(self.state, self.plan, step, batch, self.ranks)
+    def update(self, step: int, batch: Fed) -> None:
+        self._last = update(self.state, self.plan, step, batch.groups, self.ranks)
+        if step >= self._tail_from:
+            numbers = _spread_and_meet(self._last[1])
+            self.state.tail = {name: self.state.tail.get(name, 0.0) + number for name, number in numbers.items()}
+        if step < preflight.UPDATES:
+            preflight.inspect(self.state, self.spec, self._last[0], self.ranks)
+            size = self.spec.schedule.update_batch
+            _, offsets = self._stream.locate(np.arange(step * size, (step + 1) * size))
+            preflight.inspect_images(batch.images, self._numbers[offsets], self.ranks)
 
     def diagnose(self) -> dict[str, float]:
         assert self._last is not None, "diagnostics follow an update"
-        state, (loss, projections) = self.state, self._last
+        state, (loss, seen) = self.state, self._last
         step = state.updates - 1
         numbers = {
             "loss": float(self.ranks.average(loss)),
@@ -96,17 +120,23 @@ class Pretraining:
             numbers["tau"] = tau
         if not math.isfinite(numbers["loss"]):
             raise Diverged(state.updates, numbers)
-        everyone = self.ranks.gather_all(projections)
+        everyone = self.ranks.gather_all(seen.projections)
         numbers["spread"] = diagnostics.spread(everyone)
         numbers["effective_rank"] = diagnostics.effective_rank(everyone)
+        numbers["representation_norm"] = diagnostics.mean_norm(seen.representations)
+        numbers["projection_norm"] = diagnostics.mean_norm(seen.projections)
+        numbers |= _spread_and_meet(seen)
         state.history = [*state.history, numbers][-diagnostics.LAST :]
         return numbers
 
     def results(self) -> dict[str, float]:
-        """The last diagnostics, averaged."""
+        """The last diagnostics averaged, and alignment and uniformity over the updates of the last epochs."""
         history = self.state.history
-        names = ("loss", "spread", "effective_rank")
-        return {f"{self.name}.{name}": float(np.mean([one[name] for one in history])) for name in names}
+        names = ("loss", "spread", "effective_rank", "projection_norm")
+        numbers = {name: float(np.mean([one[name] for one in history])) for name in names}
+        for name, total in self.state.tail.items():
+            numbers[name] = float(self.ranks.average(torch.tensor(total / (self.total - self._tail_from))))
+        return {f"{self.name}.{name}": value for name, value in numbers.items()}
 
     def flags(self) -> dict[str, bool]:
         history = self.state.history
@@ -126,3 +156,11 @@ class Pretraining:
 
     def close(self) -> None:
         self._loader.close()
+
+
+def _spread_and_meet(seen: Seen) -> dict[str, float]:
+    """The RAFT paper's two numbers: alignment of the views' predictions, uniformity of the projections."""
+    first, second = seen.predictions
+    part = slice(PAIRED_IMAGES)
+    align = diagnostics.alignment(first[part], second[part])
+    return {"align": align, "uniform": diagnostics.uniformity(seen.projections[part])}

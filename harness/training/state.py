@@ -12,8 +12,7 @@ from harness.config.schema import Pretrain
 from harness.models import norm
 from harness.models.heads import MLP
 from harness.models.networks import Network, Target, predictor
-from harness.optim.groups import parameter_groups
-from harness.optim.lars import LARS
+from harness.optim.build import build_optimizer
 from harness.training.ranks import Ranks
 
 
@@ -24,10 +23,11 @@ class State:
     online: Network
     predictor: MLP | None
     target: Target
-    optimizer: LARS
+    optimizer: torch.optim.Optimizer
     updates: int = 0
     ema_updates: int = 0
     history: list[dict[str, float]] = field(default_factory=list)  # the last diagnostics, for the collapse flag
+    tail: dict[str, float] = field(default_factory=dict)  # sums over the updates of the last epochs
 
     @property
     def trained(self) -> list[nn.Module]:
@@ -48,6 +48,7 @@ class State:
             "updates": self.updates,
             "ema_updates": self.ema_updates,
             "history": self.history,
+            "tail": self.tail,
             "rng": torch.get_rng_state(),
         }
 
@@ -58,6 +59,7 @@ class State:
         self.updates = state["updates"]
         self.ema_updates = state["ema_updates"]
         self.history = list(state["history"])
+        self.tail = dict(state["tail"])
         torch.set_rng_state(state["rng"].cpu())
 
 
@@ -69,13 +71,7 @@ def build_state(spec: Pretrain, device: torch.device, ranks: Ranks) -> State:
     head = predictor(spec.model)
     head = None if head is None else head.to(device, dtype)
     target = Target(online, spec.objective.target)
-    optimizer = LARS(
-        parameter_groups(*([online] if head is None else [online, head])),
-        lr=0.0,
-        weight_decay=spec.optimizer.weight_decay,
-        momentum=spec.optimizer.momentum,
-        trust=spec.optimizer.trust,
-    )
+    optimizer = build_optimizer(spec.optimizer, online.encoder, online.projector, head)
     state = State(online, head, target, optimizer)
     for module in state.networks:
         module.train()

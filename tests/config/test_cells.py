@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from harness.config.errors import ConfigError
 from harness.config.expand import UNTRAINED, Expansion, declared_cells, expand
-from harness.config.files import table_ids
+from harness.config.files import profile_names, table_ids
 from harness.config.schema import Pretrain, RandomEncoder
 
 Write = Callable[[str], None]
+RECIPES = sorted(path.stem for path in (Path(__file__).parents[2] / "experiments" / "recipes").glob("*.yaml"))
 
 
 def _subjects(expansion: Expansion) -> dict[str, Pretrain]:
@@ -36,7 +38,7 @@ def test_the_paper_scale_is_the_paper() -> None:
 
 
 def test_the_laptop_scale() -> None:
-    """Protects each kind of map with its exact value: table, value, factor, floor, relative and complement."""
+    """Protects each kind of map with its exact value: table, value, factor, relative and complement."""
     byol = _subjects(expand("5b", "laptop", 1, "byol"))["byol"]
     assert (byol.data.dataset, byol.data.image_size, byol.model.encoder) == ("digits", 16, "resnet_tiny")
     assert byol.data.views.second.crop_area == (0.4, 1.0)
@@ -56,15 +58,54 @@ def test_maps_carry_what_a_cell_sets(table: Write) -> None:
         "  - {id: wd, set: {optimizer.weight_decay: 0}}\n"
         "  - {id: tau, set: {objective.tau_base: 0.999}}\n"
         "  - {id: batch, set: {schedule.update_batch: 4096, schedule.statistics_batch: 256}}\n"
-        "  - {id: heads, set: {model.projector: [8192, 64], model.predictor: [64]}}\n"
+        "  - {id: smallest, set: {schedule.statistics_batch: 64}}\n"
+        "  - {id: heads, set: {model.projector: [2048, 64], model.predictor: [64]}}\n"
     )
     cells = _subjects(expand("5b", "laptop"))
     assert cells["lr"].optimizer.base_lr == 0.5
     assert cells["wd"].optimizer.weight_decay == 0.0
     assert cells["tau"].objective.tau_base == 0.995
-    assert (cells["batch"].schedule.update_batch, cells["batch"].schedule.statistics_batch) == (128, 16)
-    assert cells["heads"].model.projector == (512, 16)
-    assert cells["heads"].model.predictor == (16,)
+    assert (cells["batch"].schedule.update_batch, cells["batch"].schedule.statistics_batch) == (128, 8)
+    assert cells["smallest"].schedule.statistics_batch == 4, "the floor"
+    assert cells["heads"].model.projector == (128, 8)
+    assert cells["heads"].model.predictor == (8,)
+
+
+def test_nothing_is_nothing_at_every_scale(table: Write) -> None:
+    """Protects a recipe without weight decay from a ratio to it, and a person from one that has no meaning."""
+    table("  - {id: raft, recipe: raft_r18_300ep, set: {}}\n")
+    assert _subjects(expand("5b", "laptop"))["raft"].optimizer.weight_decay == 0.0
+    table("  - {id: raft, recipe: raft_r18_300ep, set: {optimizer.weight_decay: 1.0e-6}}\n")
+    with pytest.raises(ConfigError, match=r"laptop.yaml:18: .*relative needs a recipe's own value that is not 0.0"):
+        expand("5b", "laptop")
+
+
+def test_a_recipe_may_have_maps_of_its_own(table: Write) -> None:
+    """Protects Adam from LARS's learning rate: what a profile says for one recipe goes before what it says for all."""
+    table("  - {id: byol, set: {}}\n  - {id: raft, recipe: raft_r18_300ep, set: {optimizer.base_lr: 6.0e-4}}\n")
+    cells = _subjects(expand("5b", "laptop"))
+    assert (cells["byol"].optimizer.base_lr, cells["raft"].optimizer.base_lr) == (1.0, 2e-3)
+    assert (cells["raft"].schedule.update_batch, cells["raft"].schedule.epochs) == (64, 40)
+    assert cells["raft"].model.projector == (128, 32)
+    assert expand("raft1", "laptop", 1, "byol").members[0].evaluation.learning_rates == (5e-3,)
+    assert expand("5b", "laptop", 1, "byol").members[0].evaluation.learning_rates == (0.4, 0.3, 0.2, 0.1, 0.05)
+
+
+def test_a_cell_may_set_what_its_recipe_leaves_out(table: Write) -> None:
+    """Protects knobs that came later: recipes need not name them, and cells can set them."""
+    table("  - {id: only, set: {objective.normalization: none, schedule.decay: none}, evaluate: {optimizer: adam}}\n")
+    member = expand("5b", "laptop", 1, "only").members[0]
+    assert isinstance(member.subject, Pretrain)
+    assert (member.subject.objective.normalization, member.subject.schedule.decay) == ("none", "none")
+    assert member.evaluation.optimizer == "adam"
+
+
+@pytest.mark.parametrize("profile", profile_names())
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_at_every_profile(table: Write, recipe: str, profile: str) -> None:
+    """Protects recipes that no table uses yet from a profile that cannot carry them over."""
+    table(f"  - {{id: only, recipe: {recipe}, set: {{}}}}\n")
+    assert _subjects(expand("5b", profile))["only"].optimizer.base_lr > 0
 
 
 def test_a_null_has_nothing_to_scale(table: Write) -> None:
@@ -143,10 +184,33 @@ def test_the_untrained_encoder() -> None:
     assert UNTRAINED not in declared_cells("5b")
 
 
+def test_a_cell_of_the_untrained_encoder(table: Write) -> None:
+    """Protects a table that has such a row of its own: its recipe's encoder, and no second row of the profile's."""
+    table("  - {id: rand, untrained: true}\n  - {id: small, recipe: raft_r18_300ep, untrained: true}\n")
+    for profile in ("laptop", "imagenet"):
+        expansion = expand("5b", profile, 2)
+        assert expansion.cells == ("rand", "small")
+        assert [spec.kind for spec in expansion.runs().values()] == ["linear"] * len(expansion.runs())
+    encoders = [member.subject for member in expansion.members]
+    assert encoders == [
+        RandomEncoder(kind="random", encoder=encoder, width=1, norm="batch", seed=seed)
+        for encoder in ("resnet50", "resnet18")
+        for seed in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("change", ["set: {objective.beta: 0.0}", "grid: {objective.beta: [0.0]}"])
+def test_an_untrained_encoder_has_no_settings(table: Write, change: str) -> None:
+    """Protects against a change that would say nothing."""
+    table(f"  - {{id: x, untrained: true, {change}}}\n")
+    with pytest.raises(ConfigError, match=r"table5b.yaml:7: an untrained encoder has nothing to set; name a recipe"):
+        expand("5b", "laptop")
+
+
 def test_tables_come_in_the_order_of_the_paper(edit: Callable[[str, str, str], None]) -> None:
     """Protects `make tables` from reading 14a before 5b."""
-    from pathlib import Path  # noqa: PLC0415
-
-    for table in ("raft1", "14a", "10", "5a"):
-        Path(f"experiments/tables/table{table}.yaml").touch()
-    assert table_ids() == ["5a", "5b", "10", "14a", "raft1"]
+    for table in Path("experiments/tables").iterdir():
+        table.unlink()
+    for name in ("raft1", "14a", "10", "5b", "extras", "5a"):
+        Path(f"experiments/tables/table{name}.yaml").touch()
+    assert table_ids() == ["5a", "5b", "10", "14a", "extras", "raft1"]

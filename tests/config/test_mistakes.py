@@ -130,7 +130,7 @@ MISTAKES = {
         "batches: no evaluation has this key",
     ),
     "map without the value": (
-        *(LAPTOP, "{300: 40}", "{1000: 40}", 19),
+        *(LAPTOP, "{300: 40, ", "{", 19),
         "schedule.epochs: the table has no entry for 300",
     ),
     "map with two meanings": (
@@ -144,8 +144,21 @@ MISTAKES = {
         "or factor with or without floor",
     ),
     "map of a list by a ratio": (
-        *(LAPTOP, "model.projector: {factor: 0.0625, floor: 16}", "model.projector: {relative: 2.0}", 14),
+        *(LAPTOP, "model.projector: {table: {4096: 256,", "model.projector: {relative: 2.0} #", 14),
         "model.projector: relative needs a recipe's own value that is not None",
+    ),
+    "width without an entry": (
+        *(LAPTOP, "model.projector: {table: {4096: 256, ", "model.projector: {table: {", 14),
+        "model.projector: the table has no entry for 4096",
+    ),
+    "own maps of nothing": (
+        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 31),
+        "own.raft_r18: unknown recipe or evaluation 'raft_r18'; did you mean 'raft_r18_300ep'?",
+    ),
+    "own map with none": (
+        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 34),
+        "own.raft_r18_300ep.optimizer.base_lr: give exactly one of value, table, relative, complement, "
+        "or factor with or without floor",
     ),
     "factor of text": (
         *(LAPTOP, "objective.tau_base: {complement: 5.0}", "data.split: {factor: 2.0}", 16),
@@ -178,7 +191,8 @@ CHANGES = {
     "objective.tau_base: 1.5": "objective.tau_base: must lie between 0 and 1, not 1.5",
     "objective.tau_base: null": "objective.tau_base: is needed where the target is ema",
     "objective.tau: 0.9": "objective.tau: unknown key 'tau'; "
-    "known: name, predictor, target, tau_base, beta, temperature",
+    "known: name, predictor, target, tau_base, beta, temperature, normalization, scaled, predictor_fit, tau_schedule, "
+    "cross_model, tangential",
     "objective.beta.more: 1": "objective.beta.more: there is nothing below the value 0.0",
     "objective: 5": "objective: must be a mapping, not 5",
     "optimizer.weight_decay: 1e-7": "optimizer.weight_decay: must be a number, not the text '1e-7'; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -123,10 +123,9 @@ def specs(draw: st.DrawFn) -> Spec:
 
 def _redrawn(draw: st.DrawFn, value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        kept = ("kind", "name", "norm", "split", "target", "train", "select", "test", "precision")
-        return replace(
-            value, **{f.name: _redrawn(draw, getattr(value, f.name)) for f in fields(value) if f.name not in kept}
-        )
+        named = {name for name, hint in get_type_hints(type(value)).items() if get_origin(hint) is Literal}
+        drawn = {f.name: _redrawn(draw, getattr(value, f.name)) for f in fields(value) if f.name not in named}
+        return replace(value, **drawn)
     if isinstance(value, tuple):
         return tuple(_redrawn(draw, item) for item in value)
     drawn = {

@@ -14,7 +14,7 @@ from harness.config.files import Machine
 from harness.config.schema import Linear, Pretrain, RandomEncoder
 from harness.launch.cost import Scale, cost, encoder_costs
 from harness.models.flops import multiply_adds
-from harness.models.resnet import ResNet, parameter_count
+from harness.models.resnet import ENCODERS, ResNet
 from harness.training.ranks import Ranks
 from harness.training.state import build_state
 from harness.training.step import Plan, group_loss
@@ -30,10 +30,18 @@ def test_figures_are_what_counting_gives(name: str) -> None:
     encoder, _, width = name.rpartition("_x")
     with torch.device("meta"):
         model = ResNet(encoder, int(width))
-    assert figure.parameters == parameter_count(encoder, int(width))
+    assert figure.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert figure.features == model.features
     for size, count in figure.multiply_adds.items():
         assert count == multiply_adds(model, (1, 3, size, size)), f"at {size} px"
+
+
+def test_every_encoder_is_counted() -> None:
+    """At the size of ImageNet's recipes, or the laptop's, and at the small sizes that ResNet-18 is trained at."""
+    for encoder in ENCODERS:
+        for width in range(1, 5):
+            sizes = {"resnet_tiny": {16}, "resnet18": {96, 128, 224}}.get(encoder, {224})
+            assert set(encoder_costs()[f"{encoder}_x{width}"].multiply_adds) == sizes
 
 
 def pretraining(cell: str) -> Pretrain:
@@ -88,8 +96,8 @@ def test_disk_holds_two_checkpoints_and_the_encoder() -> None:
 def test_an_encoder_nobody_counted_is_named() -> None:
     """The message says what to add, and where."""
     spec = pretraining("byol")
-    unknown = replace(spec, model=replace(spec.model, width=3))
-    with pytest.raises(ConfigError, match=r"costs\.yaml: has no cost of resnet_tiny_x3 at 16 px"):
+    unknown = replace(spec, model=replace(spec.model, width=5))
+    with pytest.raises(ConfigError, match=r"costs\.yaml: has no cost of resnet_tiny_x5 at 16 px"):
         cost(unknown, {}, SCALE)
     evaluation: Linear = expand("5b", "laptop", seeds=1, cell="byol").members[0].evaluation
     odd = replace(evaluation, data=replace(evaluation.data, image_size=17))

@@ -50,3 +50,26 @@ def test_layers_by_depth() -> None:
         assert sum(isinstance(m, BatchNorm) for m in mlp.modules()) == len(widths) - 1
         assert isinstance(mlp.layers[-1], nn.Linear)
         assert mlp(torch.randn(4, 5)).shape == (4, 3)
+
+
+def test_the_output_is_normalised_for_simclr() -> None:
+    """A batch norm of a scale alone follows the last layer, which still has no bias."""
+    mlp = MLP(5, (8, 3), output_norm=True)
+    last, norm = mlp.layers[-2:]
+    assert isinstance(last, nn.Linear)
+    assert isinstance(norm, BatchNorm)
+    assert last.bias is None
+    assert norm.bias is None
+    y = mlp(torch.randn(64, 5))
+    torch.testing.assert_close(y.mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(y.var(0, correction=0), torch.ones(3), rtol=0, atol=1e-3)
+
+
+def test_group_norm_leaves_no_batch_statistics() -> None:
+    """With norm: group each row is mapped alone, hidden layers and a normalised output included."""
+    mlp = MLP(5, (32, 16), norm="group", output_norm=True).double()
+    x = torch.randn(6, 5, dtype=torch.float64)
+    torch.testing.assert_close(mlp(x)[:1], mlp(x[:1]))
+    assert mlp(x).std(0).min() > 0.01
+    assert sum(isinstance(m, nn.GroupNorm) for m in mlp.modules()) == 2
+    assert not any(isinstance(m, BatchNorm) for m in mlp.modules())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from harness.config.schema import Model
 from harness.models.networks import Network, Target, predictor
@@ -146,3 +148,64 @@ def test_network_returns_representation_and_projection(online: Network, views: l
     assert projection.shape == (4, 8)
     names = {type(m).__name__ for m in online.modules() if "Norm" in type(m).__name__}
     assert names == {BatchNorm.__name__}
+
+
+def build(model: Model) -> nn.ModuleList:
+    """Online network and predictor from one seed."""
+    torch.manual_seed(5)
+    head = predictor(model)
+    assert head is not None
+    return nn.ModuleList([head, Network(model)])
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_an_image_is_alone_with_group_norm(norm: str) -> None:
+    """In train mode one image's prediction does not depend on the rest of its batch; with batch norm it does."""
+    head, network = build(replace(MODEL, norm=norm, projector=(64, 32), predictor=(64, 32), output_norm=True)).double()
+    x = torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    first = head(network(x)[1])[0]
+    x[1:] = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    distance = (head(network(x)[1])[0] - first).abs().max().item()
+    assert distance < 1e-12 if norm == "group" else distance > 1e-3
+
+
+def test_predictor_starts_as_the_identity() -> None:
+    """RAFT's start: the first predictions are the projections."""
+    head = predictor(replace(MODEL, predictor=(8,), predictor_start="identity"))
+    assert head is not None
+    x = torch.randn(4, 8)
+    assert torch.equal(head(x), x)
+    other = predictor(replace(MODEL, predictor=(8,)))
+    assert other is not None
+    assert not torch.equal(other(x), x)
+
+
+def test_initial_scale_is_on_weights_alone() -> None:
+    """Every convolution and linear layer starts at the factor times the same draw; the target copies it."""
+    plain, scaled = (build(replace(MODEL, initial_scale=factor)) for factor in (1.0, 0.5))
+    after = torch.get_rng_state()
+    build(MODEL)
+    assert torch.equal(torch.get_rng_state(), after)
+    for (name, a), (_, b) in zip(plain.state_dict().items(), scaled.state_dict().items(), strict=True):
+        assert torch.equal(b, 0.5 * a if a.ndim > 1 else a), name
+    target = Target(scaled[1], "ema").network
+    assert target is not None
+    assert torch.equal(target.encoder.conv1.weight, 0.5 * plain[1].encoder.conv1.weight)
+
+
+def test_default_draws_are_as_ever() -> None:
+    """The same seed gives the networks that earlier runs started from: sums recorded before the knobs existed."""
+    torch.manual_seed(3)
+    online, head = Network(MODEL), predictor(MODEL)
+    assert head is not None
+    sums = [sum(p.detach().double().abs().sum().item() for p in module.parameters()) for module in (online, head)]
+    assert sums == pytest.approx([3718.569261554512, 72.23600482055917], rel=1e-6)
+
+
+def test_output_norm_is_the_projectors_alone() -> None:
+    """SimCLR's head: its projections are normalised over the batch, and no prediction is."""
+    head, network = build(replace(MODEL, output_norm=True))
+    z = network(torch.randn(32, 3, 16, 16))[1]
+    torch.testing.assert_close(z.mean(0), torch.zeros(8), rtol=0, atol=1e-5)
+    assert isinstance(network.projector.layers[-1], BatchNorm)
+    assert isinstance(head.layers[-1], nn.Linear)

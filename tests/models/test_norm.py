@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.models.norm import BatchNorm, commit, set_group
+from harness.models.norm import BatchNorm, StandardisedConv2d, commit, normalisation, norms, set_group
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -108,13 +108,61 @@ def test_half_precision_input_keeps_its_type() -> None:
     assert norm.running_mean.dtype == torch.float32
 
 
+def test_without_offset_it_only_scales() -> None:
+    """SimCLR's output norm: what leaves it has mean zero, whatever its weight has become."""
+    norm = normalisation(4, "batch", offset=False).double()
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    x = draw(6, 4)
+    want = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt() * norm.weight
+    torch.testing.assert_close(norm(x), want)
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize(("features", "groups"), [(64, 16), (4096, 16), (80, 4), (16, 4), (12, 1), (18, 2), (2, 1)])
+def test_groups_of_group_norm(features: int, groups: int) -> None:
+    """16 wherever the paper's networks need it; in narrow layers none of a single feature, which would be zero."""
+    norm = normalisation(features, "group").double()
+    x = draw(3, features)
+    parts = x.view(3, groups, -1)
+    centred = parts - parts.mean(2, keepdim=True)
+    want = centred / (centred.square().mean(2, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(norm(x), want.view(3, features))
+
+
+def test_standardised_weights_are_differentiated() -> None:
+    """The gradient of the raw weights, by differences; and the output is blind to their mean."""
+    layer = StandardisedConv2d(2, 3, 3, bias=False).double()
+    x, factor = draw(2, 2, 4, 4), draw(2, 3, 2, 2, seed=1)
+
+    def value(weight: Tensor) -> Tensor:
+        return (torch.func.functional_call(layer, {"weight": weight}, (x,)) * factor).sum()
+
+    assert torch.autograd.gradcheck(value, (layer.weight,))
+    torch.testing.assert_close(value(layer.weight + 3.0), value(layer.weight))
+
+
+def test_models_without_batch_norm_commit_and_share_nothing() -> None:
+    """An update treats every model alike."""
+    net = nn.Sequential(nn.Linear(4, 8), normalisation(8, "group"))
+    net(draw(3, 4, dtype=torch.float32))
+    set_group(net, None)
+    commit(net)
+    assert norms(net) == []
+    assert list(net[1].buffers()) == []
+
+
 class Net(nn.Module):
-    """Two batch norms with something between them, as in an encoder and its head."""
+    """Batch norms with something between them, as in an encoder and its head; the last has no offset."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 4, 3), BatchNorm(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), BatchNorm(5)
+            nn.Conv2d(3, 4, 3),
+            BatchNorm(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 5),
+            normalisation(5, "batch", offset=False),
         )
 
     def forward(self, x: Tensor) -> Tensor:

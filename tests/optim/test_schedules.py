@@ -48,3 +48,21 @@ def test_without_warmup_the_first_rate_is_the_peak() -> None:
 def test_updates_run_across_epochs() -> None:
     """The stream continues over the ends of epochs: no epoch drops its last partial batch."""
     assert total_updates(3, 10, 4) == 7
+
+
+def test_adams_peak_is_its_base_rate() -> None:
+    """Adam's step does not grow with the batch: no linear scaling; LARS and SGD keep theirs."""
+    assert peak_learning_rate(3e-4, 128, "adam") == 3e-4
+    assert peak_learning_rate(0.3, 4096, "lars") == peak_learning_rate(0.3, 4096) == pytest.approx(4.8)
+
+
+def test_no_decay_stays_at_the_peak_after_the_warmup() -> None:
+    """The RAFT paper's rate: the warm-up is the cosine's own, and then nothing moves."""
+    rates = [learning_rate(k, 100, 10, 2.0, "none") for k in range(100)]
+    assert rates[:10] == [learning_rate(k, 100, 10, 2.0) for k in range(10)]
+    assert set(rates[10:]) == {2.0}
+
+
+def test_a_constant_tau_never_moves() -> None:
+    """The RAFT paper's target: no cosine."""
+    assert {tau(k, 100, 0.996, "constant") for k in range(101)} == {0.996}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,33 @@ VIEW = View(
 )
 
 
+# What beside the objective makes a mechanism: changes of the objective, the model and the optimizer.
+STOPPED: dict[str, Any] = {**BYOL, "target": "stop_gradient", "tau_base": None}
+ADAM: dict[str, Any] = {"name": "adam", "base_lr": 1e-3, "trust": None}
+MECHANISMS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "layer": ({**BYOL, "normalization": "layer"}, {}, {}),
+    "batch": ({**BYOL, "normalization": "batch"}, {}, {}),
+    "none": ({**BYOL, "normalization": "none"}, {}, {}),
+    "constant tau": ({**BYOL, "tau_schedule": "constant"}, {}, {}),
+    "raft": ({**BYOL, "name": "align", "cross_model": -1.0}, {}, ADAM),
+    "byol'": ({**BYOL, "name": "align", "cross_model": 1.0}, {"predictor": (16,), "predictor_start": "identity"}, ADAM),
+    "tangential": ({**BYOL, "tangential": True}, {}, {}),
+    "least squares": ({**STOPPED, "predictor_fit": "least_squares"}, {"projector": (32, 4), "predictor": None}, {}),
+    "original simclr": ({**SIMCLR, "scaled": False}, {"output_norm": True}, {}),
+    "group norm": (BYOL, {"norm": "group"}, {}),
+    "multipliers": (STOPPED, {}, {"predictor_multiplier": 10.0, "projector_multiplier": 2.0}),
+    "frozen predictor": (STOPPED, {}, {"predictor_multiplier": 0.0}),
+    "small weights": (BYOL, {"initial_scale": 0.1}, {}),
+}
+
+
+def mechanism(name: str, **how: Any) -> Pretrain:
+    """A pretraining by one of the mechanisms."""
+    objective, model, optimizer = MECHANISMS[name]
+    spec = pretrain(objective, **how)
+    return replace(spec, model=replace(spec.model, **model), optimizer=replace(spec.optimizer, **optimizer))
+
+
 def pretrain(
     objective: dict[str, Any], *, update: int = 8, statistics: int = 8, epochs: int = 2, precision: Any = None
 ) -> Pretrain:
@@ -53,7 +81,7 @@ def pretrain(
             projector=(32, 16),
             predictor=(32, 16) if objective["predictor"] else None,
         ),
-        objective=Objective(name="bootstrap", **objective),
+        objective=Objective(**{"name": "bootstrap", **objective}),
         optimizer=Optimizer(name="lars", base_lr=1.0, weight_decay=1e-6, momentum=0.9, trust=1e-3),
         schedule=Schedule(epochs=epochs, warmup_epochs=0, update_batch=update, statistics_batch=statistics),
         seed=0,

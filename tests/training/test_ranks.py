@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from small import BYOL, IMAGES, SIMCLR, noise, pretrain
+from small import BYOL, IMAGES, MECHANISMS, SIMCLR, mechanism, noise, pretrain
 
 from harness.config.schema import Pretrain
 from harness.training import diagnostics
@@ -19,26 +19,27 @@ from harness.training.ranks import Ranks
 from harness.training.state import build_state
 from harness.training.step import Plan, update
 
-UPDATES = 20
+UPDATES, FEW = 20, 4  # of the plain cells; of the other mechanisms, of which there are many
 CASES = {  # update batch 8: one statistics group over both ranks, or one group on each
     "byol, one group": pretrain(BYOL, update=8, statistics=8, epochs=4, precision="float64"),
     "byol, two groups": pretrain(BYOL, update=8, statistics=4, epochs=4, precision="float64"),
     "simclr, one group": pretrain(SIMCLR, update=8, statistics=8, epochs=4, precision="float64"),
     "simclr, two groups": pretrain(SIMCLR, update=8, statistics=4, epochs=4, precision="float64"),
+    **{name: mechanism(name, epochs=4, precision="float64") for name in MECHANISMS},
 }
 
 
-def train(spec: Pretrain) -> dict[str, Any]:
+def train(spec: Pretrain, updates: int) -> dict[str, Any]:
     """A few updates in this process, whatever its place among the ranks."""
     ranks = Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
     state, plan = build_state(spec, torch.device("cpu"), ranks), Plan(spec, IMAGES)
-    views = noise(UPDATES * spec.schedule.update_batch)
+    views = noise(updates * spec.schedule.update_batch)
     numbers = []
-    for step in range(UPDATES):
+    for step in range(updates):
         positions = torch.from_numpy(ranks.plan.positions(step, step + 1)).split(ranks.plan.microbatch)
         batch = [(views[0][own], views[1][own]) for own in positions]
-        loss, projections = update(state, plan, step, batch, ranks)
-        everyone = ranks.gather_all(projections)
+        loss, seen = update(state, plan, step, batch, ranks)
+        everyone = ranks.gather_all(seen.projections)
         numbers += [float(ranks.average(loss)), diagnostics.spread(everyone), diagnostics.effective_rank(everyone)]
     saved = state.state_dict()
     return {
@@ -47,12 +48,17 @@ def train(spec: Pretrain) -> dict[str, Any]:
     }
 
 
+def updates_of(case: str) -> int:
+    """How many updates a case makes."""
+    return FEW if case in MECHANISMS else UPDATES
+
+
 def rank_main(rank: int, port: int, folder: str) -> None:
     """One of two ranks: all cases, then what ranks say to each other."""
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    result: dict[str, Any] = {name: train(spec) for name, spec in CASES.items()}
+    result: dict[str, Any] = {name: train(spec, updates_of(name)) for name, spec in CASES.items()}
     ranks = Ranks.split(8)
     result["microbatch"] = ranks.plan.microbatch
     shared = Path(folder) / "shared"
@@ -86,7 +92,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_make_the_update_of_one(case: str, two: list[dict[str, Any]]) -> None:
     """World size changes nothing: losses, diagnostics, parameters, running statistics and target agree to 1e-8."""
-    alone = train(CASES[case])
+    alone = train(CASES[case], updates_of(case))
     for found in two:
         assert found[case].keys() == alone.keys()
         for name, value in alone.items():

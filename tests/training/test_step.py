@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from small import BYOL, IMAGES, SIMCLR, noise, pretrain
+from small import BYOL, IMAGES, MECHANISMS, SIMCLR, mechanism, noise, pretrain
 from torch import Tensor
 
+from harness.training.preflight import inspect
 from harness.training.ranks import Ranks
 from harness.training.state import State, build_state
 from harness.training.step import Plan, group_loss, update
@@ -45,11 +47,11 @@ def test_accumulation_is_the_mean_of_the_groups(objective: dict[str, Any]) -> No
         gradients = torch.autograd.grad(loss, alone.parameters())
         expected = [total + gradient / 3 for total, gradient in zip(expected, gradients, strict=True)]
         losses.append(float(loss.detach()))
-    loss, projections = update(state, plan, 0, batch, ranks)
+    loss, seen = update(state, plan, 0, batch, ranks)
     for parameter, gradient in zip(state.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12)
     assert float(loss) == pytest.approx(sum(losses) / 3, rel=1e-12)
-    assert len(projections) == 12, "diagnostics see the whole update"
+    assert len(seen.projections) == 12, "diagnostics see the whole update"
 
 
 def test_groups_do_not_share_statistics() -> None:
@@ -119,6 +121,49 @@ def test_every_variant_trains(predictor: bool, target: str, beta: float) -> None
     if target == "constant":
         weights = [name for name in frozen if not name.split(".")[-1].startswith("running")]
         assert all(torch.equal(frozen[name], state.target.state_dict()[name]) for name in weights)
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_every_mechanism_trains(name: str) -> None:
+    """Every knob of Tables 14 to 22 and of RAFT's: finite, moving what it should, and unlike plain BYOL or SimCLR."""
+    spec, ranks = mechanism(name), Ranks.join(8, 8)
+    state, plan = build_state(spec, CPU, ranks), Plan(spec, IMAGES)
+    assert {id(parameter) for group in state.optimizer.param_groups for parameter in group["params"]} == {
+        id(parameter) for parameter in state.parameters() if parameter.requires_grad
+    }
+    before = [parameter.clone() for parameter in state.parameters()]
+    losses = []
+    for step in range(3):
+        loss, _ = update(state, plan, step, groups(8, 8, seed=step), ranks)
+        inspect(state, spec, loss, ranks)
+        losses.append(float(loss))
+    assert all(math.isfinite(loss) for loss in losses)
+    for old, parameter in zip(before, state.parameters(), strict=True):
+        if parameter.ndim > 1:
+            assert torch.equal(old, parameter) != parameter.requires_grad
+    assert any(not parameter.requires_grad for parameter in state.parameters()) == (name == "frozen predictor")
+
+
+def test_multipliers_scale_the_step_of_their_head_alone() -> None:
+    """Tables 21 and 22: lambda is the predictor's and mu the projector's, on the first update to the last digit."""
+    moves = {}
+    for name in ("plain", "multipliers"):
+        spec = mechanism("multipliers")
+        if name == "plain":
+            optimizer = replace(spec.optimizer, predictor_multiplier=1.0, projector_multiplier=1.0)
+            spec = replace(spec, optimizer=optimizer)
+        state, ranks = build_state(spec, CPU, Ranks.join(8, 8)), Ranks.join(8, 8)
+        assert state.predictor is not None
+        parts = (state.online.encoder, state.online.projector, state.predictor)
+        before = [[parameter.clone() for parameter in part.parameters()] for part in parts]
+        update(state, Plan(spec, IMAGES), 0, groups(8, 8), ranks)
+        moves[name] = [
+            [new - old for old, new in zip(olds, part.parameters(), strict=True)]
+            for olds, part in zip(before, parts, strict=True)
+        ]
+    for factor, plain, scaled in zip((1.0, 2.0, 10.0), moves["plain"], moves["multipliers"], strict=True):
+        for a, b in zip(plain, scaled, strict=True):
+            torch.testing.assert_close(b, factor * a, rtol=1e-9, atol=1e-12)
 
 
 def test_running_statistics_move_once_an_update() -> None:
