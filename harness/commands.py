@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -285,6 +286,20 @@ def _all_plans(here: Site) -> list[Plan]:
     return [_plan([expand(table, profile) for table in table_ids()], here) for profile in profile_names()]
 
 
+def import_encoder(file: Path, name: str) -> int:
+    """Keep an encoder from elsewhere as a finished run."""
+    from harness.launch import exchange  # noqa: PLC0415  # torch
+
+    return exchange.import_encoder(file, name, site(), say)
+
+
+def export_encoder(key: str, form: str, out: Path | None) -> int:
+    """Write the encoder of a run for others to load."""
+    from harness.launch import exchange  # noqa: PLC0415  # torch
+
+    return exchange.export_encoder(key, form, out, site(), say)
+
+
 def sync_all(rebuild: bool) -> int:
     """Send every record and spool; safe to repeat."""
     here = site()
@@ -336,6 +351,8 @@ VERBS: dict[str, Callable[..., int]] = {
     "status": status,
     "explain": explain,
     "prepare": prepare,
+    "import": import_encoder,
+    "export": export_encoder,
     "sync": sync_all,
     "retire": retire,
     "gc": gc,

@@ -16,7 +16,7 @@ from harness.config.errors import ConfigError
 from harness.config.files import Cell, FieldMap, ProfileFile, TableFile, named_file, read_profile, read_table
 from harness.config.identity import canonical, run_key
 from harness.config.layers import Layers
-from harness.config.schema import Linear, Pretrain, RandomEncoder, Spec, Subject
+from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder, Spec, Subject
 from harness.config.structure import unknown
 
 UNTRAINED = "untrained"  # the cell of the untrained encoder; no declared cell may take this id
@@ -77,7 +77,8 @@ class _Declared:
     recipe_where: str
     changes: dict[str, _Change]
     evaluation: dict[str, _Change]
-    untrained: bool
+    untrained: bool = False
+    imported: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,15 +120,31 @@ def declared_cells(table: str) -> tuple[str, ...]:
 
 
 def _members(cell: _Declared, seeds: Sequence[int], source: _Source) -> Iterator[Member]:
-    """One member for each seed, which differ in that alone."""
-    spec = _pretrain(cell, source)
-    model, evaluation = spec.model, _evaluation(cell.evaluation, source)
-    random = RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=0)
+    """One member for each seed, which differ in that alone. An imported encoder has no seed; its evaluations have."""
+    evaluation = _evaluation(cell.evaluation, source)
+    first = _imported(cell) if cell.imported else _first(cell, source)
     for seed in seeds:
-        subject: Subject = replace(random if cell.untrained else spec, seed=seed)
+        subject = first if isinstance(first, Imported) else replace(first, seed=seed)
         key = run_key(subject)
-        own = replace(evaluation, subject=key)
+        own = replace(evaluation, subject=key, seed=seed if isinstance(first, Imported) else evaluation.seed)
         yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own))
+
+
+def _first(cell: _Declared, source: _Source) -> Pretrain | RandomEncoder:
+    """What a cell evaluates, with seed 0."""
+    spec = _pretrain(cell, source)
+    model = spec.model
+    if cell.untrained:
+        return RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=0)
+    return spec
+
+
+def _imported(cell: _Declared) -> Imported:
+    """The encoder that experiments/imported describes."""
+    assert cell.imported is not None, "asked for by name"
+    layers = Layers(named_file("imported", cell.imported, cell.recipe_where), drop=("source",))
+    layers.add("kind", "imported")
+    return layers.build(Imported, lambda _spec: None)
 
 
 def _first_seeds(declared: TableFile, document: Document, seeds: int | None) -> tuple[int, ...]:
@@ -148,8 +165,9 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
         key = f"cells[{number}]"
         where = document.where(key)
         recipe_where = document.where(f"{key}.recipe" if cell.recipe else "recipe")
-        if cell.untrained and (cell.set or cell.grid):
-            raise ConfigError(f"{where}: an untrained encoder has nothing to set; name a recipe with this encoder")
+        if (cell.untrained or cell.imported) and (cell.set or cell.grid):
+            kind = "an untrained encoder" if cell.untrained else "an imported encoder"
+            raise ConfigError(f"{where}: {kind} has nothing to set; name another")
         for name, combination in _grid(cell, where):
             if not _CELL_ID.fullmatch(name):
                 raise ConfigError(f"{where}: cell id '{name}' may hold letters, digits and _ . + - alone")
@@ -161,7 +179,7 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
             changes |= {k: _Change(v, document.where(f"{key}.grid.{k}")) for k, v in combination.items()}
             evaluation = {k: _Change(v, document.where(f"{key}.evaluate.{k}")) for k, v in cell.evaluate.items()}
             recipe = cell.recipe or declared.recipe
-            yield _Declared(name, recipe, recipe_where, changes, evaluation, cell.untrained)
+            yield _Declared(name, recipe, recipe_where, changes, evaluation, cell.untrained, cell.imported)
 
 
 def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:

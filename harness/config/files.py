@@ -20,6 +20,7 @@ class Cell:
     """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation.
 
     untrained: the recipe's encoder as initialised, which only the evaluation trains on.
+    imported: an encoder of experiments/imported, by name, in place of what the recipe would train.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Cell:
     evaluate: dict[str, Any] = field(default_factory=dict)
     recipe: str | None = None
     untrained: bool = False
+    imported: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +112,19 @@ def read_as(cls: type[T], document: Document) -> T:
         raise document.error(error.key, error.problem) from None
 
 
-_ONE = {"recipes": "recipe", "evaluations": "evaluation", "profiles": "profile", "tables": "table", "views": "views"}
+Kind = Literal["recipes", "evaluations", "profiles", "tables", "views", "imported"]  # the folders of experiments/
+
+_ONE: dict[Kind, str] = {
+    "recipes": "recipe",
+    "evaluations": "evaluation",
+    "profiles": "profile",
+    "tables": "table",
+    "views": "views",
+    "imported": "imported encoder",
+}
 
 
-def named_file(
-    kind: Literal["recipes", "evaluations", "profiles", "tables", "views"], name: str, where: str | None = None
-) -> Document:
+def named_file(kind: Kind, name: str, where: str | None = None) -> Document:
     """experiments/<kind>/<name>.yaml; a name that does not exist is an error that lists those that do.
 
     `where` is the file and line that names it; None where a person did.

@@ -160,6 +160,21 @@ class RandomEncoder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Imported:
+    """An encoder from elsewhere, with batch norm. `encoder` is a name of ours, or the text of a shape that has none.
+
+    padding: of strided convolutions and max-pools, torch's symmetric one or TensorFlow's `same` (DeepMind's release).
+    tensors_sha256: of names, shapes and single-precision values.
+    """
+
+    kind: Literal["imported"]
+    encoder: str
+    width: int
+    padding: Literal["torch", "same"]
+    tensors_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinearData:
     """Where a linear evaluation trains, selects and is tested. `crop_area` and `flip` augment training alone."""
 
@@ -197,5 +212,5 @@ class Linear:
     optimizer: Literal["sgd", "adam"] = _neutral("sgd")
 
 
-Subject = Pretrain | RandomEncoder
-Spec = Pretrain | RandomEncoder | Linear
+Subject = Pretrain | RandomEncoder | Imported
+Spec = Pretrain | RandomEncoder | Imported | Linear

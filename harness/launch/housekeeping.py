@@ -42,18 +42,21 @@ class Rubbish:
 def rubbish(runs: Runs, ray: Path, needed: Collection[str]) -> Iterator[Rubbish]:
     """Runs no table asks for, what retired runs left, checkpoints of finished runs (their encoder stays), Ray's files.
 
-    A run somebody works on is let be, and so is one whose record cannot be read: a person must look at it.
+    A run somebody works on is let be, and so is one whose record cannot be read: a person must look at it. Imported
+    encoders stay too: nothing here could make them again.
     """
     folders = sorted(path for path in runs.path.iterdir() if path.is_dir()) if runs.path.is_dir() else []
     for folder in folders:
         if not is_free(folder):
+            continue
+        record = _readable(runs, folder.name)
+        if record is not None and record.kind == "imported" and record.state != "retired":
             continue
         if folder.name not in needed:
             yield _found(folder, "no table needs it")
             continue
         for aside in sorted(folder.glob("retired-*")):
             yield _found(aside, "retired")
-        record = _readable(runs, folder.name)
         if record is not None and record.state == "done" and (folder / "checkpoints").is_dir():
             yield _found(folder / "checkpoints", "the run is done")
     if all(is_free(folder) for folder in folders):  # no sweep goes on

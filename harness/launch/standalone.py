@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from harness.config.errors import ConfigError
-from harness.config.schema import Linear, RandomEncoder, Spec
+from harness.config.schema import Imported, Linear, RandomEncoder, Spec
 from harness.config.structure import StructureError
 from harness.data.errors import DataError
 from harness.launch.task import Place, execute, spec_from, write_spec
@@ -47,8 +47,9 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
 
 def _check(path: Path, spec: Spec, device: str, runs: Runs) -> None:
     """Say what is in the way before anything is written."""
-    if isinstance(spec, RandomEncoder):
-        raise ConfigError(f"{path}: an untrained encoder is no run; give a pretraining or an evaluation")
+    if isinstance(spec, RandomEncoder | Imported):
+        which = "untrained" if isinstance(spec, RandomEncoder) else "imported"
+        raise ConfigError(f"{path}: an {which} encoder is no run to train; give a pretraining or an evaluation")
     if isinstance(spec, Linear) and not (runs.folder(spec.subject) / "encoder.safetensors").exists():
         subject = runs.folder(spec.subject) / "spec.json"
         if not subject.exists() or not isinstance(spec_from(json.loads(subject.read_text())), RandomEncoder):

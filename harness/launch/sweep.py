@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from harness.config.errors import ConfigError
+from harness.config.identity import run_key
+from harness.config.schema import Imported
 from harness.launch.board import Board
 from harness.launch.cluster import connected
 from harness.launch.plan import Plan, Planned, status
@@ -33,6 +35,7 @@ class Outcome:
 def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
     """Bring every missing run of the plan to its end. What was earned stays, whatever happens to this process."""
     started = time.monotonic()
+    check_imported(plan, site.runs)
     with connected(site.ray_address) as nodes:
         # Ray is imported by now: these modules bring the rest of it.
         from ray import tune  # noqa: PLC0415
@@ -85,9 +88,18 @@ def _ended(runs: Runs, run: Planned) -> bool:
 
 
 def _finished(plan: Plan) -> set[str]:
-    """Subjects that evaluations need not wait for: done, or untrained."""
+    """Subjects that evaluations need not wait for: done, untrained, or imported."""
     done = {run.key for run in plan.runs if run.status == "done"}
-    return done | {key for key, subject in plan.subjects.items() if subject.kind == "random"}
+    return done | {key for key, subject in plan.subjects.items() if subject.kind != "pretrain"}
+
+
+def check_imported(plan: Plan, runs: Runs) -> None:
+    """An imported encoder is described with the tables, but its tensors are where it was imported."""
+    for run in plan.missing:
+        subject = plan.subjects.get(getattr(run.spec, "subject", ""))
+        if isinstance(subject, Imported) and not (runs.folder(run_key(subject)) / "encoder.safetensors").exists():
+            remedy = "`harness import` its file again, under the name that the table uses"
+            raise ConfigError(f"{run.cells[0]}: its imported encoder is not in {runs.path}; {remedy}")
 
 
 def _concurrent(nodes: list[dict[str, float]], number: int, threads: int, gpu: bool) -> int:

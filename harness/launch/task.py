@@ -19,13 +19,14 @@ import torch
 from safetensors.torch import load_file
 
 from harness.config.identity import plain, run_key
-from harness.config.schema import Linear, Pretrain, RandomEncoder, Spec
+from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder, Spec
 from harness.config.structure import structure
 from harness.data.prepare import open_dataset
 from harness.evaluation.linear import LinearEvaluation
 from harness.evaluation.sealed import Seal
 from harness.launch.observer import Observer
 from harness.models.resnet import ResNet
+from harness.models.shape import build
 from harness.tracking.lease import BusyError, Lease
 from harness.tracking.record import FINISHED, Record, Runs, write_json
 from harness.training import loop
@@ -67,7 +68,7 @@ def read_spec(runs: Runs, key: str) -> Spec:
 
 def spec_from(raw: object) -> Spec:
     """A spec from its plain form."""
-    spec: Spec = structure(Pretrain | RandomEncoder | Linear, raw)  # type: ignore[arg-type]  # a union of types
+    spec: Spec = structure(Pretrain | RandomEncoder | Imported | Linear, raw)  # type: ignore[arg-type]  # a union of types
     return spec
 
 
@@ -151,7 +152,7 @@ def fail(runs: Runs, key: str, error: str) -> None:
 def _ranks(spec: Spec) -> Ranks:
     if isinstance(spec, Pretrain):
         return Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
-    assert isinstance(spec, Linear), "a random encoder is no run"
+    assert isinstance(spec, Linear), "nothing is trained of a random or imported encoder"
     return Ranks.split(spec.batch)
 
 
@@ -191,8 +192,11 @@ def _subject(runs: Runs, key: str) -> ResNet:
     if isinstance(spec, RandomEncoder):
         torch.manual_seed(spec.seed)
         return ResNet(spec.encoder, spec.width, spec.norm)
-    assert isinstance(spec, Pretrain), "an evaluation is no subject"
-    encoder = ResNet(spec.model.encoder, spec.model.width, spec.model.norm)
+    assert not isinstance(spec, Linear), "an evaluation is no subject"
+    if isinstance(spec, Imported):
+        encoder = build(spec.encoder, spec.width, spec.padding)
+    else:
+        encoder = ResNet(spec.model.encoder, spec.model.width, spec.model.norm)
     encoder.load_state_dict(load_file(runs.folder(key) / "encoder.safetensors"))
     return encoder
 

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Literal
 
 from harness.config.expand import UNTRAINED, Expansion
+from harness.config.schema import Imported
 from harness.reporting.collect import SeedResult
 from harness.reporting.layout import Layout, PaperNumber
 
@@ -63,7 +64,10 @@ def _status(states: list[str]) -> Status:
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be rendered. `numbers` by cell and metric; `untrained` where the profile evaluates it."""
+    """A table ready to be rendered. `numbers` by cell and metric; `untrained` where the profile evaluates it.
+
+    imported: the cells whose encoder is from elsewhere.
+    """
 
     layout: Layout
     profile: str
@@ -71,6 +75,7 @@ class Table:
     numbers: dict[tuple[str, str], CellNumber]
     untrained: dict[str, CellNumber]
     cells: tuple[str, ...]
+    imported: tuple[str, ...]
 
 
 def build_table(layout: Layout, expansion: Expansion, collected: dict[str, list[SeedResult]]) -> Table:
@@ -87,4 +92,5 @@ def build_table(layout: Layout, expansion: Expansion, collected: dict[str, list[
         numbers={key: number for key, number in numbers.items() if key[0] != UNTRAINED},
         untrained={metric: number for (cell, metric), number in numbers.items() if cell == UNTRAINED},
         cells=tuple(cell for cell in expansion.cells if cell != UNTRAINED),
+        imported=tuple(dict.fromkeys(m.cell for m in expansion.members if isinstance(m.subject, Imported))),
     )

@@ -33,7 +33,7 @@ CSV_COLUMNS = (
 
 
 def render_csv(table: Table) -> str:
-    """Numbers to the twelfth digit and decimal, beyond which is rounding noise; an empty field is a number there is not."""
+    """Numbers to the twelfth digit and decimal, beyond which is noise; an empty field is a number there is not."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -103,6 +103,7 @@ def footer(table: Table) -> list[str]:
         lines.append(f"{COLLAPSED} collapsed by the diagnostics of every seed, or of as many as stated.")
     if any(number.diverged for number in table.numbers.values()):
         lines.append(f"{DIVERGED} diverged, every seed or as many as stated: such a seed counts as chance.")
+    lines += [f"{cell} is an imported encoder, not trained by this harness." for cell in table.imported]
     for metric, number in table.untrained.items():
         lines.append(f"The untrained encoder has {METRICS[metric].title} {_ours(number)}.")
     spread = max((n.wanted for n in table.numbers.values()), default=0)

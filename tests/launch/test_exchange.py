@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,25 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from harness.config.errors import ConfigError
+from harness.config.expand import expand
+from harness.config.files import Machine
 from harness.config.identity import run_key
 from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder
 from harness.config.structure import structure
+from harness.launch.cost import Scale
 from harness.launch.exchange import export_encoder, import_encoder
+from harness.launch.housekeeping import rubbish
+from harness.launch.plan import make_plan
 from harness.launch.site import Site
+from harness.launch.sweep import check_imported
 from harness.launch.task import Place, _subject, execute, read_spec, write_spec
 from harness.models.resnet import ResNet
+from harness.reporting.aggregate import build_table
+from harness.reporting.collect import collect
+from harness.reporting.layout import Layout
+from harness.reporting.render import footer
 from harness.tracking.record import Record, Runs
+from harness.tracking.store import MemoryStore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 Tiny = tuple[Pretrain, Linear]
@@ -113,6 +125,62 @@ def test_an_import_is_evaluated(
     theirs, ours = (execute(write_spec(runs, replace(tiny[1], subject=subject)), place) for subject in (key, same))
     assert theirs.state == "done"
     assert theirs.results == ours.results
+
+
+TABLE = """
+table: theirs
+question: What is an encoder from elsewhere worth?
+recipe: byol_r50_300ep
+seeds: [0, 1]
+evaluate: linear_imagenet
+cells:
+  - {id: byol, set: {}}
+  - {id: theirs, imported: theirs}
+"""
+
+
+def test_a_table_takes_an_import(
+    runs: Runs, data: Path, imported: Callable[..., tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    """Protects cells that name an import: a subject like another, marked, with a seed in its evaluations alone."""
+    ours = Path(__file__).parents[2] / "experiments"
+    shutil.copytree(ours, tmp_path / "checkout" / "experiments", dirs_exist_ok=True)
+    (tmp_path / "checkout" / "experiments" / "tables" / "tabletheirs.yaml").write_text(TABLE)
+    torch.save(ResNet("resnet_tiny").state_dict(), tmp_path / "ours.pth")
+    key, _ = imported(tmp_path / "ours.pth")
+    expansion = expand("theirs", "laptop", cell="theirs")
+    assert [(m.subject_key, m.seed, m.evaluation.seed) for m in expansion.members] == [(key, 0, 0), (key, 1, 1)]
+    assert list(expansion.runs()) == [m.evaluation_key for m in expansion.members], "nothing to train"
+    plan = make_plan([expansion], runs, Scale(Machine(device="CPU core", sustained_tflops=0.03)))
+    check_imported(plan, runs)
+    assert list(rubbish(runs, tmp_path / "ray", needed=[])) == [], "nothing could make it again"
+    with pytest.raises(ConfigError, match=r"theirs.*imported encoder is not in .*harness import"):
+        check_imported(plan, Runs(tmp_path / "another"))
+    layout = Layout(
+        table="theirs",
+        caption="",
+        metrics=("linear_imagenet.top1",),
+        columns={},
+        rows=({"cell": "theirs"},),
+        paper={},
+        source="nobody",
+    )
+    table = build_table(layout, expansion, collect(expansion, MemoryStore()))
+    assert "theirs is an imported encoder, not trained by this harness." in footer(table)
+
+
+def test_an_imported_cell_sets_nothing(here: Site, tmp_path: Path) -> None:
+    """Protects against a change that would be passed over in silence; a name that is not there lists those that are."""
+    shutil.copytree(
+        Path(__file__).parents[2] / "experiments", tmp_path / "checkout" / "experiments", dirs_exist_ok=True
+    )
+    path = tmp_path / "checkout" / "experiments" / "tables" / "tabletheirs.yaml"
+    path.write_text(TABLE.replace("imported: theirs}", "imported: theirs, set: {model.width: 2}}"))
+    with pytest.raises(ConfigError, match=r"tabletheirs\.yaml:9: an imported encoder has nothing to set"):
+        expand("theirs", "laptop")
+    path.write_text(TABLE)
+    with pytest.raises(ConfigError, match=r"unknown imported encoder 'theirs'"):
+        expand("theirs", "laptop")
 
 
 @pytest.mark.parametrize("form", ["torchvision", "timm"])

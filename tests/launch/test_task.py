@@ -24,7 +24,7 @@ from harness.training.ranks import Ranks
 from harness.training.state import build_state
 
 Tiny = tuple[Pretrain, Linear]
-EMPTY = {"loss", "spread", "effective_rank"}
+EMPTY = {"loss", "spread", "effective_rank", "projection_norm", "align", "uniform"}
 
 
 def test_a_spec_survives_the_disk(runs: Runs, tiny: Tiny) -> None:
@@ -38,7 +38,7 @@ def test_a_spec_survives_the_disk(runs: Runs, tiny: Tiny) -> None:
 def test_a_pretraining_and_its_evaluation(runs: Runs, place: Place, tiny: Tiny) -> None:
     """From two specs to two records, an encoder, a sealed choice and a spool; as the table needs them."""
     subject, evaluation = tiny
-    record = execute(write_spec(runs, subject), place)
+    record = execute(write_spec(runs, subject), replace(place, checkpoint_seconds=3600.0))
     assert record == runs.read(record.key)
     assert (record.state, record.kind, record.commit, record.error) == ("done", "pretrain", "test", None)
     assert set(record.results) == {f"pretrain.{name}" for name in EMPTY}

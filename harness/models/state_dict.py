@@ -1,0 +1,40 @@
+"""State dicts in torchvision's names: torch's own files and safetensors, read and written without pickled code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from harness.config.errors import ConfigError
+from harness.models.shape import Padding
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """A file of torch.save, by an unpickler of torch's that admits tensors alone."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a broken file makes of torch's reader
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        problem = f"is cut off or no file of torch.save ({type(error).__name__}); fetch it again"
+        if asked is not None:
+            problem = f"asks for {asked[1]}, which is no tensor; refused, nothing of it was run"
+        raise ConfigError(f"{path} {problem}") from None
+    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+    if not (named and all(isinstance(value, Tensor) for value in state.values())):
+        raise ConfigError(f"{path} is no plain state dict (names to tensors); save the model's state_dict() alone")
+    return dict(state)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Padding]:
+    """The tensors, and the padding that `harness export` notes where it is not torch's."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            return tensors, "same" if (file.metadata() or {}).get("padding") == "same" else "torch"
+    except SafetensorError as error:
+        raise ConfigError(f"{path} is cut off or no safetensors file ({error}); fetch it again") from None
