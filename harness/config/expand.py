@@ -166,8 +166,8 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
         where = document.where(key)
         recipe_where = document.where(f"{key}.recipe" if cell.recipe else "recipe")
         if (cell.untrained or cell.imported) and (cell.set or cell.grid):
-            kind = "an untrained encoder" if cell.untrained else "an imported encoder"
-            raise ConfigError(f"{where}: {kind} has nothing to set; name another")
+            kind = "untrained" if cell.untrained else "imported"
+            raise ConfigError(f"{where}: an {kind} encoder has nothing to set; name a recipe or an import that is so")
         for name, combination in _grid(cell, where):
             if not _CELL_ID.fullmatch(name):
                 raise ConfigError(f"{where}: cell id '{name}' may hold letters, digits and _ . + - alone")
