@@ -1,6 +1,6 @@
 # Every verb a person types. Each sets up .venv on first use; `make help` lists them.
 PROFILE ?= laptop
-export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS MLFLOW_TRACKING_URI RAY_ADDRESS
+export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS HARNESS_ONLINE_CLASSIFIER MLFLOW_TRACKING_URI RAY_ADDRESS
 # Byte code is kept: Ray starts many Python processes, and each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 OPTIONS = --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CELL),--cell $(CELL))

@@ -14,7 +14,10 @@ from harness.tracking.record import Runs
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining."""
+    """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining.
+
+    online_classifier: report one in every pretraining.
+    """
 
     home: Path
     data: Path
@@ -22,6 +25,7 @@ class Site:
     ray_address: str | None = None
     workers: int = 1
     threads: int = 1
+    online_classifier: bool = False
 
     @property
     def runs(self) -> Runs:
@@ -34,7 +38,7 @@ class Site:
 
 
 def site() -> Site:
-    """From HARNESS_HOME, _DATA, _WORKERS and _THREADS, MLFLOW_TRACKING_URI and RAY_ADDRESS, with defaults."""
+    """From the variables HARNESS_..., MLFLOW_TRACKING_URI and RAY_ADDRESS, with defaults."""
     home = Path(os.environ.get("HARNESS_HOME") or project_root() / ".harness").resolve()
     return Site(
         home=home,
@@ -43,6 +47,7 @@ def site() -> Site:
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         workers=_whole("HARNESS_WORKERS"),
         threads=_whole("HARNESS_THREADS"),
+        online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
     )
 
 

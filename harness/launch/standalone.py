@@ -34,6 +34,7 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
         commit=os.environ.get("HARNESS_COMMIT", "unknown"),
         threads=threads,
         device=device,
+        online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
     )
     try:
         record = execute(key, place)

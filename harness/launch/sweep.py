@@ -48,7 +48,13 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         concurrent = _concurrent(nodes, workers.number, site.threads, workers.gpu)
         for spec in (*plan.subjects.values(), *(run.spec for run in plan.runs)):
             write_spec(site.runs, spec)
-        place = Place(runs=str(site.runs.path), data=str(site.data), commit=commit(), threads=site.threads)
+        place = Place(
+            runs=str(site.runs.path),
+            data=str(site.data),
+            commit=commit(),
+            threads=site.threads,
+            online_classifier=site.online_classifier,
+        )
         frontier = Frontier(plan.missing, _finished(plan), lambda run: status(site.runs, run.key, run.spec))
         begun = time.monotonic()
         site.ray.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,7 @@ class Place:
     threads: int = 1
     device: str = "cpu"
     checkpoint_seconds: float = 5.0
+    online_classifier: bool = False
 
 
 def write_spec(runs: Runs, spec: Spec) -> str:
@@ -162,7 +163,7 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
     dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
     task: Pretraining | LinearEvaluation
     if isinstance(spec, Pretrain):
-        task = Pretraining(spec, dataset, device, ranks, place.threads)
+        task = Pretraining(spec, dataset, device, ranks, place.threads, place.online_classifier)
     else:
         assert isinstance(spec, Linear)
         task = LinearEvaluation(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)

@@ -25,6 +25,7 @@ from harness.optim.schedules import total_updates
 from harness.training import diagnostics, preflight
 from harness.training.checkpoint import write_durably
 from harness.training.loop import Diverged
+from harness.training.probe import Probe
 from harness.training.ranks import Ranks
 from harness.training.state import build_state
 from harness.training.step import Plan, Seen, update
@@ -35,10 +36,11 @@ Pair = tuple[T, T]
 
 @dataclass(frozen=True)
 class Fed:
-    """What one update sees on this rank: both views of each of its statistics groups, and the images' numbers."""
+    """What an update sees on this rank: both views of each of its statistics groups, the images' numbers and labels."""
 
     groups: list[Pair[Tensor]]
     images: Tensor
+    labels: Tensor
 
 
 LAST_EPOCHS = 10  # over which the RAFT paper averages alignment and uniformity
@@ -47,11 +49,22 @@ CHUNK_IMAGES = 1 << 16  # the stream is handed to the loader in pieces of about 
 
 
 class Pretraining:
-    """Trains the encoder of a spec; `results` and `flags` are final after the last update."""
+    """Trains the encoder of a spec; `results` and `flags` are final after the last update.
+
+    With `online_classifier`, one learns along and is reported: it changes nothing else, and bears no identity.
+    """
 
     name = "pretrain"
 
-    def __init__(self, spec: Pretrain, dataset: Dataset, device: torch.device, ranks: Ranks, threads: int) -> None:
+    def __init__(
+        self,
+        spec: Pretrain,
+        dataset: Dataset,
+        device: torch.device,
+        ranks: Ranks,
+        threads: int,
+        online_classifier: bool = False,
+    ) -> None:
         self.spec, self.ranks, self.device = spec, ranks, device
         self._dataset = dataset
         self._indices, self._numbers = dataset.indices(spec.data.split), dataset.numbers(spec.data.split)
@@ -63,6 +76,10 @@ class Pretraining:
         beton, size = dataset.beton(spec.data.split), spec.data.image_size
         self._loader = Loader(beton, ranks.plan.microbatch, size, threads, device)
         self._last: tuple[Tensor, Seen] | None = None
+        self._probe: Probe | None = None
+        if online_classifier:
+            features, dtype = self.state.online.encoder.features, getattr(torch, spec.precision)
+            self._probe = Probe(features, dataset.classes, spec.optimizer, device, dtype)
         tail = total_updates(min(LAST_EPOCHS, spec.schedule.epochs), len(self._indices), spec.schedule.update_batch)
         self._tail_from = self.total - max(1, tail)
 
@@ -75,7 +92,8 @@ class Pretraining:
             batches = self._loader.batches(self._indices[offsets], functools.partial(self._draws, epochs))
             for _ in range(start, stop):
                 read = [next(batches) for _ in range(plan.groups_per_rank)]
-                yield Fed([self._views(batch) for batch in read], torch.cat([batch.index for batch in read]))
+                images, labels = (torch.cat(each) for each in zip(*((b.index, b.label) for b in read), strict=True))
+                yield Fed([self._views(batch) for batch in read], images, labels)
 
     def _draws(self, epochs: Integers, part: range, index: Integers, height: Integers, width: Integers) -> Pair[Draws]:
         """What is drawn for both views of the images at `part` of a chunk."""
@@ -96,6 +114,9 @@ class Pretraining:
 
     def update(self, step: int, batch: Fed) -> None:
         self._last = update(self.state, self.plan, step, batch.groups, self.ranks)
+        if self._probe is not None:
+            rate = self.plan.learning_rate(step)
+            self._probe.update(self._last[1].representations, batch.labels, rate, self.ranks)
         if step >= self._tail_from:
             numbers = _spread_and_meet(self._last[1])
             self.state.tail = {name: self.state.tail.get(name, 0.0) + number for name, number in numbers.items()}
@@ -126,6 +147,8 @@ class Pretraining:
         numbers["representation_norm"] = diagnostics.mean_norm(seen.representations)
         numbers["projection_norm"] = diagnostics.mean_norm(seen.projections)
         numbers |= _spread_and_meet(seen)
+        if self._probe is not None:
+            numbers["online_top1"] = self._probe.top1(self.ranks)
         state.history = [*state.history, numbers][-diagnostics.LAST :]
         return numbers
 
@@ -149,10 +172,13 @@ class Pretraining:
         write_durably(path, lambda file: file.write(save(tensors)))
 
     def state_dict(self) -> dict[str, Any]:
-        return self.state.state_dict()
+        state = self.state.state_dict()
+        return state if self._probe is None else {**state, "probe": self._probe.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.state.load_state_dict(state)
+        if self._probe is not None and "probe" in state:  # it may have been asked for since
+            self._probe.load_state_dict(state["probe"])
 
     def close(self) -> None:
         self._loader.close()

@@ -122,5 +122,5 @@ def test_a_run_stops_at_its_first_wrong_batch(digits: Dataset) -> None:
     first = next(feed)
     task.update(0, first)
     with pytest.raises(InvariantError, match="not those of the stream"):
-        task.update(1, Fed(first.groups, first.images))
+        task.update(1, Fed(first.groups, first.images, first.labels))
     task.close()
