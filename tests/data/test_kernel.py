@@ -27,3 +27,18 @@ def test_code_that_cannot_be_kept_is_compiled_all_the_same(tmp_path: Path) -> No
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "None"]
+
+
+def test_a_change_in_any_source_makes_the_code_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects against kept code of another version: a kernel compiles in what lies in other files."""
+    from numba.core.registry import cpu_target  # noqa: PLC0415 - absent without numba
+
+    from harness.data import bicubic, kernel  # noqa: PLC0415
+
+    codegen = cpu_target.target_context.codegen()
+    cache = bicubic.crop._cache
+    before = cache._index_key((), codegen)
+    monkeypatch.setattr(kernel, "VERSION", "another")
+    assert cache._index_key((), codegen) != before
+    users = {path.name for path in Path(kernel.__file__).parent.glob("*.py") if "@kernel" in path.read_text()}
+    assert users | {"augment.py", "kernel.py", "lanes.py"} == set(kernel.SOURCES)
