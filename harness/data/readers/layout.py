@@ -133,11 +133,15 @@ class Folder:
         names, labels, _ = listing
         self._check_names(names)
         self._counted(classes, f"{self.root} has", "classes")
+        self.check_splits(splits)
+        return Source(names, labels, classes, splits, partial(read_bytes, self.root, names))
+
+    def check_splits(self, splits: Mapping[str, Numbers]) -> None:
+        """Raise where a split has another size than the facts say."""
         for split in SPLITS:
             found, wanted = len(splits[split]), self.facts.images(split)
             if found != wanted:
                 raise self.wrong(f"the {split} split in {self.root} has {found} images, not {wanted}")
-        return Source(names, labels, classes, splits, partial(read_bytes, self.root, names))
 
     def _check_names(self, names: Sequence[str]) -> None:
         folders: dict[str, list[str]] = defaultdict(list)

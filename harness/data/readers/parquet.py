@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.data.readers.layout import Folder, Numbers
-from harness.data.source import SPLITS
 
 IMAGES, LABELS = ("image", "img"), ("label", "fine_label")  # names that the columns have
 KEPT = 4  # row groups in memory; one of ImageNet takes about 11 MB
@@ -106,10 +105,7 @@ def check_counts(folder: Folder, classes: int, splits: Mapping[str, Numbers]) ->
     """Raise where a dataset without image files, which `Folder.source` needs, has other counts than its facts."""
     if classes != folder.facts.classes:
         raise folder.wrong(f"{folder.root} has {classes} classes, not {folder.facts.classes}")
-    for split in SPLITS:
-        found, wanted = len(splits[split]), folder.facts.images(split)
-        if found != wanted:
-            raise folder.wrong(f"the {split} split in {folder.root} has {found} images, not {wanted}")
+    folder.check_splits(splits)
 
 
 def _column(names: Sequence[str], choices: Sequence[str]) -> str | None:
