@@ -40,7 +40,7 @@ def test_it_learns(digits: Dataset) -> None:
     """Protects its use: far above chance (10) after a few updates, on views it has not seen before."""
     spec = mechanism("raft", update=64, statistics=64, epochs=10)  # Adam is quick; LARS takes a run's length
     spec = replace(spec, optimizer=replace(spec.optimizer, base_lr=0.01))
-    assert trained(spec, digits, True).diagnose()["online_top1"] > 30
+    assert trained(spec, digits, True, 2 * UPDATES).diagnose()["online_top1"] > 30
 
 
 def test_it_goes_on_from_a_checkpoint(digits: Dataset) -> None:

@@ -85,6 +85,7 @@ def recorded(table: str) -> dict[str, Trajectory]:
 
 
 def _write() -> None:
+    torch.set_num_threads(1)  # as the tests
     with tempfile.TemporaryDirectory() as folder:
         prepare("digits", Path(folder), lambda _: None)
         dataset = open_dataset("digits", Path(folder))
