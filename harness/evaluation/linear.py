@@ -94,9 +94,9 @@ class LinearEvaluation:
         return Loader(self._dataset.beton(split), batch, self.spec.data.image_size, self._threads, self.device)
 
     def _features(self, batch: Batch) -> Tensor:
-        facts = self._dataset.facts
+        data = self._dataset
         with torch.no_grad():
-            view = augment.views(batch.crops[0], batch.draws[0], facts.mean, facts.std, self._threads)
+            view = augment.views(batch.crops[0], batch.draws[0], data.mean, data.std, self._threads)
             features: Tensor = self.encoder(view)
         return features
 

@@ -26,6 +26,7 @@ for _name, _value in SETTINGS.items():
 import ray  # noqa: E402  # after the environment it reads
 
 from harness.config.errors import ConfigError  # noqa: E402
+from harness.data.threads import cores  # noqa: E402
 
 CONNECT_SECONDS = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size passes through Ray: runs read and write files
@@ -38,7 +39,7 @@ def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
     if address is None or address == "local":
         ray.init(
             address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
+            num_cpus=cores(),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,

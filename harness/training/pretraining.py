@@ -105,9 +105,9 @@ class Pretraining:
         return first, second
 
     def _views(self, batch: Batch) -> Pair[Tensor]:
-        facts = self._dataset.facts
+        data = self._dataset
         first, second = (
-            augment.views(crops, draws, facts.mean, facts.std, self._threads).to(getattr(torch, self.spec.precision))
+            augment.views(crops, draws, data.mean, data.std, self._threads).to(getattr(torch, self.spec.precision))
             for crops, draws in zip(batch.crops, batch.draws, strict=True)
         )
         return first, second
