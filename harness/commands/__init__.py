@@ -1,0 +1,24 @@
+"""What each verb does, in terms of the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.commands.keep import export_encoder, gc, import_encoder, prepare, retire, sync_all
+from harness.commands.plan import plan, status
+from harness.commands.report import explain, report
+from harness.commands.run import run
+
+VERBS: dict[str, Callable[..., int]] = {
+    "run": run,
+    "plan": plan,
+    "report": report,
+    "status": status,
+    "explain": explain,
+    "prepare": prepare,
+    "import": import_encoder,
+    "export": export_encoder,
+    "sync": sync_all,
+    "retire": retire,
+    "gc": gc,
+}

@@ -1,0 +1,88 @@
+"""Run what is missing, then report."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from harness.commands.chosen import expansions_of, plan_of, say, warn
+from harness.commands.report import layouts_of, open_store, render
+from harness.launch.board import title
+from harness.launch.plan import Plan
+from harness.launch.plan import status as standing
+from harness.launch.site import Site, check_writable, site
+from harness.tracking.sync import Syncer
+
+if TYPE_CHECKING:
+    from harness.launch.sweep import Outcome
+
+
+def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
+    """Run what is missing, then report."""
+    started = time.monotonic()
+    here = site()
+    check_writable(here)
+    expansions = expansions_of(table, profile, seeds, cell)
+    layouts = layouts_of(expansions)  # a mistake in them must show before hours of training
+    plan = plan_of(expansions, here)
+    failed = False
+    if plan.missing:
+        _ready_data(plan, here)
+        ready_s = time.monotonic() - started
+        outcome = _sweep(plan, here)
+        failed = bool(outcome.failed or outcome.skipped)
+        swept = time.monotonic()
+        render(expansions, layouts, plan, here)
+        _say_times(plan, here, outcome, {"data": ready_s, "report": time.monotonic() - swept})
+    else:
+        say(f"{sum(run.finished for run in plan.runs)} of {len(plan.runs)} runs are finished; nothing is left to run")
+        render(expansions, layouts, plan, here)
+    bad = any(standing(here.runs, one.key, one.spec) in ("failed", "unreadable") for one in plan.runs)
+    return 1 if failed or bad else 0
+
+
+def _ready_data(plan: Plan, here: Site) -> None:
+    """Generated data is written on first use; data a person must fetch is asked for by name."""
+    from harness.launch import data  # noqa: PLC0415  # readers, numpy
+
+    data.ready({run.spec.data.dataset for run in plan.missing if hasattr(run.spec, "data")}, here, say)
+
+
+def _sweep(plan: Plan, here: Site) -> Outcome:
+    from harness.launch.sweep import sweep  # noqa: PLC0415  # starts importing Ray
+
+    shared = f", {plan.wanted - len(plan.runs)} shared" if plan.wanted > len(plan.runs) else ""
+    done = len(plan.runs) - len(plan.missing)
+    say(f"{len(plan.missing)} runs to do, {done} done{shared}; results in {here.home}")
+    store = open_store(here)
+    labels = plan.labels()
+    with Syncer(here.runs, store, [run.key for run in plan.runs], labels, warn):
+        outcome = sweep(plan, here, say)
+    for failure in outcome.failed:
+        record = here.runs.read(failure.key)
+        reason = record.error if record and record.state == "failed" else outcome.reasons.get(failure.key)
+        warn(f"{title(failure)} failed: {reason or 'nobody knows why'} ({here.runs.folder(failure.key)})")
+    for finished in plan.missing:
+        record = here.runs.read(finished.key)
+        for note in record.notes if record else ():
+            warn(f"{title(finished)}: {note}")
+    for skipped in outcome.skipped:
+        warn(f"{title(skipped)} was not run: what it evaluates has failed")
+    return outcome
+
+
+def _say_times(plan: Plan, here: Site, outcome: Outcome, ours_s: dict[str, float]) -> None:
+    """Where the time went; a run's seconds are a worker's, of which several go at once."""
+    spent = {"pretrain": 0.0, "linear": 0.0}
+    first_s = 0.0
+    for planned in plan.missing:
+        record = here.runs.read(planned.key)
+        if record is not None:
+            spent[planned.kind] += record.cost.get("wall_s", 0.0)
+            first_s += record.cost.get("first_update_s", 0.0)
+    say(
+        f"{ours_s['data']:.0f} s data, {outcome.start_s:.0f} s start, {outcome.sweep_s:.0f} s sweep, "
+        f"{ours_s['report']:.0f} s report. "
+        f"Worker time: {spent['pretrain']:.0f} s pretraining and {spent['linear']:.0f} s evaluation, "
+        f"of which {first_s:.0f} s until the first updates (JIT)"
+    )
