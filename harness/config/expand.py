@@ -34,6 +34,7 @@ class Member:
     subject_key: str
     evaluation: Linear
     evaluation_key: str
+    at_paper_scale: bool  # the profile changes neither, so the number may be judged against the paper's
 
 
 @dataclass(frozen=True)
@@ -121,22 +122,26 @@ def declared_cells(table: str) -> tuple[str, ...]:
 
 def _members(cell: _Declared, seeds: Sequence[int], source: _Source) -> Iterator[Member]:
     """One member for each seed, which differ in that alone. An imported encoder has no seed; its evaluations have."""
-    evaluation = _evaluation(cell.evaluation, source)
-    first = _imported(cell) if cell.imported else _first(cell, source)
+    evaluation, as_in_paper = _evaluation(cell.evaluation, source)
+    first, trained_as_in_paper = (_imported(cell), True) if cell.imported else _first(cell, source)
     for seed in seeds:
         subject = first if isinstance(first, Imported) else replace(first, seed=seed)
         key = run_key(subject)
         own = replace(evaluation, subject=key, seed=seed if isinstance(first, Imported) else evaluation.seed)
-        yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own))
+        at_paper_scale = as_in_paper and trained_as_in_paper
+        yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own), at_paper_scale)
 
 
-def _first(cell: _Declared, source: _Source) -> Pretrain | RandomEncoder:
-    """What a cell evaluates, with seed 0."""
-    spec = _pretrain(cell, source)
-    model = spec.model
-    if cell.untrained:
-        return RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=0)
-    return spec
+def _first(cell: _Declared, source: _Source) -> tuple[Pretrain | RandomEncoder, bool]:
+    """What a cell evaluates, with seed 0, and whether that is the paper's own."""
+    paper, spec = _pretrain(cell, source)
+    if not cell.untrained:
+        return spec, spec == paper
+    subjects = [
+        RandomEncoder(kind="random", encoder=model.encoder, width=model.width, norm=model.norm, seed=0)
+        for model in (paper.model, spec.model)
+    ]
+    return subjects[1], subjects[0] == subjects[1]
 
 
 def _imported(cell: _Declared) -> Imported:
@@ -197,7 +202,8 @@ def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, combination
 
 
-def _pretrain(cell: _Declared, source: _Source) -> Pretrain:
+def _pretrain(cell: _Declared, source: _Source) -> tuple[Pretrain, Pretrain]:
+    """A cell in the paper's terms, and at the profile's scale."""
     recipe = named_file("recipes", cell.recipe, cell.recipe_where)
     own = _with_knobs(_with_views(Layers(recipe, drop=("expected", "about"))), Pretrain)
     layers = own.copy()
@@ -205,15 +211,16 @@ def _pretrain(cell: _Declared, source: _Source) -> Pretrain:
         layers.set(key, change.value, change.where)
         layers = _with_views(layers) if key == "data.views" else layers
     added = {"kind": "pretrain", "seed": 0}  # the table's seeds replace this one
-    _complete(layers, added).build(Pretrain, check_pretrain)  # the paper's terms must hold before they are scaled
+    paper = canonical(_complete(layers, added).build(Pretrain, check_pretrain))  # must hold before it is scaled
     _scale(layers, own, source.maps("pretrain", cell.recipe), "recipe")
     spec = canonical(_complete(layers, added).build(Pretrain, check_pretrain))
+    assert isinstance(paper, Pretrain)
     assert isinstance(spec, Pretrain)
-    return spec
+    return paper, spec
 
 
-def _evaluation(changes: Mapping[str, _Change], source: _Source) -> Linear:
-    """The evaluation of a cell, of no subject yet."""
+def _evaluation(changes: Mapping[str, _Change], source: _Source) -> tuple[Linear, bool]:
+    """The evaluation of a cell, of no subject yet, and whether it is the paper's own."""
     name = source.table.evaluate
     own = Layers(named_file("evaluations", name, source.document.where("evaluate")), drop=("about",))
     own = _with_knobs(own, Linear)
@@ -221,9 +228,10 @@ def _evaluation(changes: Mapping[str, _Change], source: _Source) -> Linear:
     for key, change in changes.items():
         layers.set(key, change.value, change.where)
     added = {"subject": "", "seed": 0}
-    _complete(layers, added).build(Linear, check_linear)
+    paper = _complete(layers, added).build(Linear, check_linear)
     _scale(layers, own, source.maps("linear", name), "evaluation")
-    return _complete(layers, added).build(Linear, check_linear)
+    spec = _complete(layers, added).build(Linear, check_linear)
+    return spec, spec == paper
 
 
 def _with_knobs(layers: Layers, cls: type) -> Layers:

@@ -214,3 +214,12 @@ def test_tables_come_in_the_order_of_the_paper(edit: Callable[[str, str, str], N
     for name in ("raft1", "14a", "10", "5b", "extras", "5a"):
         Path(f"experiments/tables/table{name}.yaml").touch()
     assert table_ids() == ["5a", "5b", "10", "14a", "extras", "raft1"]
+
+
+@pytest.mark.parametrize(
+    ("table", "profile", "cells"), [("5b", "imagenet", 8), ("5b", "cifar10", 0), ("raft1", "cifar10", 14)]
+)
+def test_cells_at_the_paper_s_own_scale(table: str, profile: str, cells: int) -> None:
+    """Protects verdicts: given where the profile changes nothing, and nowhere else."""
+    members = expand(table, profile).members
+    assert len({m.cell for m in members if m.at_paper_scale and m.cell != UNTRAINED}) == cells
