@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NoReturn
 from harness import __version__
 from harness.config.errors import ConfigError
 
-_TABLES = "a table (table5b, 5b), the parts of one (table14), or `tables` for all"
+_NAMES = "tables (table5b, 5b, table14 for its parts), figures (figure3a, figures), or `tables` for everything"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,16 +27,19 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    chosen = _Parser(add_help=False)
-    chosen.add_argument("table", help=_TABLES)
-    chosen.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop", help="scale (default: %(default)s)")
-    chosen.add_argument("--seeds", type=_positive, default=None, help="the first N of the declared seeds")
-    chosen.add_argument("--cell", default=None, help="this cell alone")
+    scaled = _Parser(add_help=False)
+    scaled.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop", help="scale (default: %(default)s)")
+    scaled.add_argument("--seeds", type=_positive, default=None, help="the first N of the declared seeds")
+    scaled.add_argument("--cell", default=None, help="this cell alone")
+    chosen = _Parser(add_help=False, parents=[scaled])
+    chosen.add_argument("names", nargs="*", metavar="NAME", help=f"{_NAMES} (default: everything)")
     as_json = _Parser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print JSON")
 
-    verbs.add_parser("run", parents=[chosen], help="run what is missing, then report")
-    verbs.add_parser("plan", parents=[chosen, as_json], help="what would run and its cost; starts nothing")
+    run = verbs.add_parser("run", parents=[scaled], help="run what is missing, then report")
+    run.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)  # nobody starts everything by leaving it out
+    plan = verbs.add_parser("plan", parents=[chosen, as_json], help="what would run and its cost; starts nothing")
+    _add_plan(plan)
     verbs.add_parser("report", parents=[chosen], help="render from what is finished")
     verbs.add_parser("status", parents=[chosen, as_json], help="how far the runs are")
     explain = verbs.add_parser(
@@ -70,6 +74,14 @@ def _parser() -> _Parser:
     return parser
 
 
+def _add_plan(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("--gpu", metavar="NAME", help="reckon on this machine of experiments/machines.yaml, as h100")
+    plan.add_argument("--gpus", type=_positive, metavar="N", help="say how long a cluster of N devices takes")
+    plan.add_argument("--gpus-per-run", type=_positive, metavar="N", help="of those, for each run (default: 1)")
+    plan.add_argument("--budget-gpu-hours", type=_hours, metavar="H", help="say which tables H device-hours complete")
+    plan.add_argument("--runs", action="store_true", help="list every run, also of several tables")
+
+
 def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument("dataset", nargs="?", help="food101, food101-stand-in, food101-500px ...")
     prepare.add_argument("--source", type=Path, metavar="FOLDER", help="where the owner's files are")
@@ -101,6 +113,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of hours, 0 or more, not {text!r}")
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -76,14 +76,19 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("frobnicate", "invalid choice: 'frobnicate'"),
         ("", "required: VERB"),
-        ("plan", "required: table"),
+        ("run", "required: NAME"),
+        ("plan 5b --gpu h10", "--gpu: experiments/machines.yaml has no machine 'h10'; known: cpu, v100, a10, a100,"),
+        ("plan 5b --gpus 4 --gpus-per-run 8", "--gpus 4: a run alone takes 8 (--gpus-per-run)"),
+        ("plan 5b --gpus-per-run 8", "give both"),
+        ("plan 5b --budget-gpu-hours lots", "must be a number of hours, 0 or more, not 'lots'"),
+        ("plan 5b --budget-gpu-hours nan", "must be a number of hours, 0 or more, not 'nan'"),
         ("plan 5b --jsno", "unrecognized arguments: --jsno"),
         ("plan 5b --seeds 0", "--seeds: must be a whole number of at least 1, not '0'"),
         ("plan 5b --seeds many", "--seeds: must be a whole number of at least 1, not 'many'"),
         ("plan 5b --seeds 4", "SEEDS=4: table 5b declares 3 (experiments/tables/table5b.yaml:6)"),
         ("plan table5bb", "unknown table '5bb'; did you mean '5b'?"),
-        ("report table99", "unknown table '99'; known: 5a, 5b, 14a,"),
-        ("status table", "unknown table ''; known: 5a, 5b, 14a,"),
+        ("report table99", "unknown table '99'; known: 1a, 1b, 2a,"),
+        ("status table", "unknown table ''; known: 1a, 1b, 2a,"),
         ("plan 5b --profile labtop", "unknown profile 'labtop'; did you mean 'laptop'?"),
         ("run 5b --profile labtop", "unknown profile 'labtop'; did you mean 'laptop'?"),
         ("plan 5b --cell simclear", "unknown cell 'simclear'; did you mean 'simclr'?"),
@@ -180,7 +185,7 @@ def test_plan_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         (member.subject_key, "pretrain", "done"),
         (member.evaluation_key, "linear", "missing"),
     ]
-    assert all(run["flops"] > 0 and run["device_hours"] > 0 and run["disk_bytes"] > 0 for run in planned["runs"])
+    assert all(run["flops"] > 0 and run["gpu_hours"] > 0 and run["disk_bytes"] > 0 for run in planned["runs"])
     assert [run["cells"] for run in planned["runs"]] == [["table5b:byol"]] * 2
 
 
@@ -201,7 +206,7 @@ def test_explain_and_report_before_anything_ran(
     assert [seed["state"] for seed in facts["seeds"]] == ["pending"] * 3
     assert facts["subject"]["objective"]["target"] == "ema"
     assert main(["report", "5b"]) == 0
-    assert "byol: pending, 0 of 3 seeds finished." in capsys.readouterr().out
+    assert "Pending, 0 of 3 seeds finished: every cell." in capsys.readouterr().out
     built = checkout / "tables" / "built" / "laptop"
     assert sorted(path.name for path in built.iterdir()) == ["table5b.csv", "table5b.md", "table5b.tex"]
     assert not (tmp_path / "home" / "runs").exists()

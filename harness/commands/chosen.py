@@ -1,18 +1,24 @@
-"""What a command was asked for: its tables, their runs, and the words it says."""
+"""What a command was asked for: tables and figures, their runs, and the words it says."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from harness.config.errors import ConfigError
 from harness.config.expand import Expansion, expand
 from harness.config.files import profile_names, read_profile, table_ids
 from harness.config.structure import unknown
 from harness.launch.cost import Scale
+from harness.launch.machines import machine_named
+from harness.launch.measured import speeds
 from harness.launch.plan import Plan, make_plan
 from harness.launch.site import Site
+from harness.reporting.figure_layout import read_figure
+from harness.reporting.figures import figure_ids
+from harness.reporting.layout import layout_ids
 from harness.tracking.record import RecordError
 
 
@@ -29,25 +35,62 @@ def print_json(value: object) -> int:
     return 0
 
 
-def tables_named(name: str) -> list[str]:
-    """`table5b` and `5b` are one table, `table14` all its parts, `tables` every table."""
-    known = table_ids()
-    if name == "tables":
-        return known
-    wanted = name.removeprefix("table")
-    parts = [table for table in known if table == wanted or (table[:-1] == wanted and table[-1].isalpha())]
+@dataclass(frozen=True)
+class Asked:
+    """Tables and figures by id, each once, in the order they were named. everything: all of both, and the page."""
+
+    tables: tuple[str, ...]
+    figures: tuple[str, ...]
+    everything: bool = False
+
+
+def asked_for(names: Sequence[str]) -> Asked:
+    """`table5b` and `5b` are one table, `table14` all its parts; `tables`, or no name at all, is everything."""
+    tables: list[str] = []
+    figures: list[str] = []
+    for name in names or ["tables"]:
+        if name in ("tables", "figures"):
+            tables += layout_ids() if name == "tables" else []
+            figures += figure_ids()
+        elif name.startswith("figure"):
+            figures += _parts(name.removeprefix("figure"), figure_ids(), "figure")
+        else:
+            tables += _parts(name.removeprefix("table"), layout_ids(), "table")
+    return Asked(tuple(dict.fromkeys(tables)), tuple(dict.fromkeys(figures)), not names or "tables" in names)
+
+
+def _parts(wanted: str, known: Sequence[str], what: str) -> list[str]:
+    parts = [one for one in known if one == wanted or (one[:-1] == wanted and one[-1].isalpha())]
     if not parts:
-        raise ConfigError(unknown(wanted, known, "table"))
+        raise ConfigError(unknown(wanted, known, what))
     return parts
 
 
-def expansions_of(table: str, profile: str, seeds: int | None, cell: str | None) -> list[Expansion]:
-    return [expand(one, profile, seeds, cell) for one in tables_named(table)]
+def expansions_of(asked: Asked, profile: str, seeds: int | None, cell: str | None) -> list[Expansion]:
+    """The runs of the tables, and of the cells that figures show of others. Some tables have no runs declared."""
+    known = table_ids()
+    found = {table: expand(table, profile, seeds, cell) for table in asked.tables if table in known}
+    if cell is not None and not found:
+        raise ConfigError(f"no runs are declared for table {', '.join(asked.tables)}, so it has no cell to choose")
+    for figure in asked.figures:
+        shown = [one for one in read_figure(figure)[0].asks() if one.table in known and one.table not in asked.tables]
+        for table in dict.fromkeys(one.table for one in shown):
+            cells = {one.cell for one in shown if one.table == table}
+            before = found[table].cells if table in found else ()
+            found[table] = _restricted(expand(table, profile, seeds), cells.union(before))
+    return list(found.values())
 
 
-def plan_of(expansions: Sequence[Expansion], here: Site) -> Plan:
-    profile, _ = read_profile(expansions[0].profile)
-    made = make_plan(expansions, here.runs, Scale(profile.machine))
+def _restricted(expansion: Expansion, cells: set[str]) -> Expansion:
+    members = tuple(member for member in expansion.members if member.cell in cells)
+    return replace(expansion, cells=tuple(cell for cell in expansion.cells if cell in cells), members=members)
+
+
+def plan_of(expansions: Sequence[Expansion], profile: str, here: Site, gpu: str | None = None) -> Plan:
+    """What the tables need, reckoned on the machine called `gpu`, or on the profile's."""
+    file, document = read_profile(profile)
+    machine = machine_named(gpu, "--gpu") if gpu else machine_named(file.machine, document.where("machine"))
+    made = make_plan(expansions, here.runs, Scale(machine, speeds(here.runs, machine)))
     for run in made.runs:
         if run.status == "unreadable":
             _warn_of_record(run.key, here)
@@ -64,4 +107,4 @@ def _warn_of_record(key: str, here: Site) -> None:
 
 def all_plans(here: Site) -> list[Plan]:
     """Every table at every profile."""
-    return [plan_of([expand(table, profile) for table in table_ids()], here) for profile in profile_names()]
+    return [plan_of([expand(table, one) for table in table_ids()], one, here) for one in profile_names()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.commands.chosen import expansions_of, plan_of, say, warn
-from harness.commands.report import layouts_of, open_store, render
+from harness.commands.chosen import asked_for, expansions_of, plan_of, say, warn
+from harness.commands.report import layouts_of, live, open_store, render, under_way
 from harness.launch.board import title
 from harness.launch.plan import Plan
 from harness.launch.plan import status as standing
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from harness.launch.sweep import Outcome
 
 
-def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
+def run(names: Sequence[str], profile: str, seeds: int | None, cell: str | None) -> int:
     """Run what is missing, then report."""
     started = time.monotonic()
     here = site()
     check_writable(here)
-    expansions = expansions_of(table, profile, seeds, cell)
-    layouts = layouts_of(expansions)  # a mistake in them must show before hours of training
-    plan = plan_of(expansions, here)
+    asked = asked_for(names)
+    expansions = expansions_of(asked, profile, seeds, cell)
+    layouts = layouts_of(asked)
+    plan = plan_of(expansions, profile, here)
     failed = False
     if plan.missing:
         _ready_data(plan, here)
@@ -32,11 +34,11 @@ def run(table: str, profile: str, seeds: int | None, cell: str | None) -> int:
         outcome = _sweep(plan, here)
         failed = bool(outcome.failed or outcome.skipped)
         swept = time.monotonic()
-        render(expansions, layouts, plan, here)
+        render(asked, layouts, expansions, profile, live(plan, here), under_way(plan, here))
         _say_times(plan, here, outcome, {"data": ready_s, "report": time.monotonic() - swept})
     else:
         say(f"{sum(run.finished for run in plan.runs)} of {len(plan.runs)} runs are finished; nothing is left to run")
-        render(expansions, layouts, plan, here)
+        render(asked, layouts, expansions, profile, live(plan, here), under_way(plan, here))
     bad = any(standing(here.runs, one.key, one.spec) in ("failed", "unreadable") for one in plan.runs)
     return 1 if failed or bad else 0
 
@@ -51,7 +53,7 @@ def _ready_data(plan: Plan, here: Site) -> None:
 def _sweep(plan: Plan, here: Site) -> Outcome:
     from harness.launch.sweep import sweep  # noqa: PLC0415  # starts importing Ray
 
-    shared = f", {plan.wanted - len(plan.runs)} shared" if plan.wanted > len(plan.runs) else ""
+    shared = f", {plan.shared} shared" if plan.shared else ""
     done = len(plan.runs) - len(plan.missing)
     say(f"{len(plan.missing)} runs to do, {done} done{shared}; results in {here.home}")
     store = open_store(here)

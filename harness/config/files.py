@@ -46,7 +46,8 @@ class TableFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FieldMap:
-    """How a profile carries one field over from the paper's scale. Exactly one is set, and `floor` goes with factor.
+    """How a profile carries one field over from the paper's scale. Exactly one is set, `floor` goes with factor alone,
+    and `when` with any.
 
     A list is carried over item by item, but for `value`.
 
@@ -55,6 +56,7 @@ class FieldMap:
     relative: this, times the cell's value over the recipe's own; 0 stays 0.
     factor: times the cell's value, rounded and at least `floor` where that is set.
     complement: 1 - x is multiplied by this (for tau).
+    when: only for cells that have these values, in the paper's terms; the others keep what they set.
     """
 
     value: Any = None
@@ -63,26 +65,20 @@ class FieldMap:
     factor: float | None = None
     floor: int | None = None
     complement: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What a profile's costs are reckoned on: one device, and the speed it sustains in training."""
-
-    device: str
-    sustained_tflops: float
+    when: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileFile:
     """experiments/profiles/<name>.yaml: the scale at which recipes are run.
 
+    machine: the one of experiments/machines.yaml that costs are reckoned on.
     own: by the name of a recipe or an evaluation, maps that it has instead of those of `pretrain` or `linear`.
     """
 
     profile: str
     description: str
-    machine: Machine
+    machine: str
     pretrain: dict[str, FieldMap] = field(default_factory=dict)
     linear: dict[str, FieldMap] = field(default_factory=dict)
     own: dict[str, dict[str, FieldMap]] = field(default_factory=dict)
@@ -139,7 +135,7 @@ def named_file(kind: Kind, name: str, where: str | None = None) -> Document:
 def table_ids() -> list[str]:
     """The ids of all declared tables in the paper's order, `5b` for table5b.yaml."""
     folder = project_root() / "experiments" / "tables"
-    return sorted((path.stem.removeprefix("table") for path in folder.glob("table*.yaml")), key=_paper_order)
+    return sorted((path.stem.removeprefix("table") for path in folder.glob("table*.yaml")), key=paper_order)
 
 
 def profile_names() -> list[str]:
@@ -150,7 +146,7 @@ def _names(kind: str) -> list[str]:
     return sorted(path.stem for path in (project_root() / "experiments" / kind).glob("*.yaml"))
 
 
-def _paper_order(table: str) -> tuple[bool, list[tuple[int, str]]]:
+def paper_order(table: str) -> tuple[bool, list[tuple[int, str]]]:
     """5b before 14a, and tables that do not start with a number last."""
     parts = [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", table)]
     return not table[:1].isdigit(), parts
@@ -176,7 +172,8 @@ def read_profile(name: str) -> tuple[ProfileFile, Document]:
         sections[f"own.{own}"] = maps
     for section, maps in sections.items():
         for key, how in maps.items():
-            told = [one.name for one in fields(how) if one.name != "floor" and getattr(how, one.name) is not None]
+            ways = [one.name for one in fields(how) if one.name not in ("floor", "when")]
+            told = [way for way in ways if getattr(how, way) is not None]
             if len(told) != 1 or (how.floor is not None and told != ["factor"]):
                 problem = "give exactly one of value, table, relative, complement, or factor with or without floor"
                 raise document.error(f"{section}.{key}", problem)

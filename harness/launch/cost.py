@@ -1,17 +1,19 @@
-"""What a run costs, before it is started: floating-point operations from data, device time from a profile's figure."""
+"""What a run costs, before it is started: floating-point operations from data, device time from a machine's speed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from harness.config.datasets import DATASETS
 from harness.config.document import read_yaml, shown
 from harness.config.errors import ConfigError
-from harness.config.files import Machine, project_root, read_as
+from harness.config.files import project_root, read_as
 from harness.config.schema import Linear, Pretrain, Spec, Subject
+from harness.launch.machines import Machine
 
 PARAMETER_BYTES = 4
 
@@ -30,17 +32,47 @@ class EncoderCosts:
     encoders: dict[str, EncoderCost]
 
 
+class Form(NamedTuple):
+    """What runs of one speed have in common. `encoder` with its width: `resnet50_x1`."""
+
+    kind: str
+    encoder: str
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run computes, whatever the machine; disk while it runs: two checkpoints and the encoder."""
+
+    form: Form
+    flops: float
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Sustained on one device; `runs` is on how many it was measured, 0 where it is assumed."""
+
+    tflops: float
+    runs: int
+
+
 @dataclass(frozen=True)
 class Scale:
-    """The machine that a profile reckons with."""
+    """The machine that a plan reckons with, and how fast the forms of run that have finished on it went."""
 
     machine: Machine
+    measured: Mapping[Form, Speed] = field(default_factory=dict)
+
+    def speed(self, form: Form) -> Speed:
+        return self.measured.get(form) or Speed(self.machine.assumed_tflops, 0)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run. device_hours on the profile's machine; disk while it runs: two checkpoints and the encoder."""
+    """Of one run: its work, and the hours that one device of the plan's machine takes for it."""
 
+    form: Form
     flops: float
     device_hours: float
     disk_bytes: int
@@ -53,14 +85,20 @@ def encoder_costs() -> dict[str, EncoderCost]:
 
 
 def cost(spec: Spec, subjects: Mapping[str, Subject], scale: Scale) -> Cost:
+    done = work(spec, subjects)
+    per_hour = scale.speed(done.form).tflops * 1e12 * 3600
+    return Cost(done.form, done.flops, done.flops / per_hour, done.disk_bytes)
+
+
+def work(spec: Spec, subjects: Mapping[str, Subject]) -> Work:
     if isinstance(spec, Pretrain):
-        return _pretrain(spec, scale)
+        return _pretrain(spec)
     assert isinstance(spec, Linear), "a random encoder is no run"
-    return _linear(spec, subjects[spec.subject], scale)
+    return _linear(spec, subjects[spec.subject])
 
 
-def _encoder(encoder: str, width: int, size: int) -> tuple[EncoderCost, int]:
-    name = f"{encoder}_x{width}"
+def _encoder(form: Form) -> tuple[EncoderCost, int]:
+    name, size = form.encoder, form.image_size
     where = shown(project_root() / "experiments" / "costs.yaml")
     known = encoder_costs()
     if name not in known or size not in known[name].multiply_adds:
@@ -72,32 +110,36 @@ def _mlp(widths: tuple[int, ...]) -> int:
     return sum(a * b for a, b in pairwise(widths))
 
 
-def _pretrain(spec: Pretrain, scale: Scale) -> Cost:
-    """Two views, each forward and backward (two forwards) through online, and forward through a target of its own."""
-    encoder, forward = _encoder(spec.model.encoder, spec.model.width, spec.data.image_size)
+def _pretrain(spec: Pretrain) -> Work:
+    """Two views, each forward and backward (two forwards) through online, and forward through a target of its own.
+
+    Supervised, it is one view, through encoder and classifier.
+    """
+    form = Form(spec.kind, f"{spec.model.encoder}_x{spec.model.width}", spec.data.image_size)
+    encoder, forward = _encoder(form)
     projector = _mlp((encoder.features, *spec.model.projector))
     head = _mlp((spec.model.projector[-1], *spec.model.predictor)) if spec.model.predictor else 0
+    views = 2
+    if spec.objective.name == "supervised":
+        views, head = 1, encoder.features * DATASETS[spec.data.dataset].classes
     own_target = spec.objective.target in ("ema", "constant")
-    per_image = 2 * (3 * (forward + projector + head) + (forward + projector) * own_target)
+    per_image = views * (3 * (forward + projector + head) + (forward + projector) * own_target)
     images = spec.schedule.epochs * DATASETS[spec.data.dataset].images(spec.data.split)
     online = encoder.parameters + projector + head
     # a checkpoint: online, momentum, and the target where it has parameters of its own
     checkpoint = 2 * online + (encoder.parameters + projector) * own_target
     disk = PARAMETER_BYTES * (2 * checkpoint + encoder.parameters)
-    return _cost(2.0 * per_image * images, disk, scale)
+    return Work(form, 2.0 * per_image * images, disk)
 
 
-def _linear(spec: Linear, subject: Subject, scale: Scale) -> Cost:
+def _linear(spec: Linear, subject: Subject) -> Work:
     """One forward pass an image and epoch; the heads' own cost is thousands of times smaller."""
     model = subject.model if isinstance(subject, Pretrain) else subject
-    encoder, forward = _encoder(model.encoder, model.width, spec.data.image_size)
+    form = Form(spec.kind, f"{model.encoder}_x{model.width}", spec.data.image_size)
+    encoder, forward = _encoder(form)
     facts = DATASETS[spec.data.dataset]
     heads = len(spec.learning_rates) * encoder.features * facts.classes
     trained = spec.epochs * facts.images(spec.data.train)
     scored = facts.images(spec.data.select) + facts.images(spec.data.test)
     flops = 2.0 * (trained * (forward + 3 * heads) + scored * (forward + heads))
-    return _cost(flops, PARAMETER_BYTES * 4 * heads, scale)
-
-
-def _cost(flops: float, disk: int, scale: Scale) -> Cost:
-    return Cost(flops, flops / (scale.machine.sustained_tflops * 1e12) / 3600, disk)
+    return Work(form, flops, PARAMETER_BYTES * 4 * heads)

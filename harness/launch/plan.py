@@ -34,6 +34,10 @@ class Planned:
     def finished(self) -> bool:
         return self.status in FINISHED
 
+    @property
+    def tables(self) -> set[str]:
+        return {name.partition(":")[0].removeprefix("table") for name in self.cells}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,14 +47,17 @@ class Plan:
     runs: tuple[Planned, ...]
     subjects: dict[str, Subject]
     wanted: int  # runs before sharing
+    scale: Scale
 
     @property
     def missing(self) -> tuple[Planned, ...]:
         """What a sweep has to do; a run whose record is nonsense is set aside until a person has looked at it."""
         return tuple(run for run in self.runs if not run.finished and run.status != "unreadable")
 
-    def of_kind(self, kind: str) -> tuple[Planned, ...]:
-        return tuple(run for run in self.runs if run.kind == kind)
+    @property
+    def shared(self) -> int:
+        """Runs that sharing saves: those that another cell wants as well."""
+        return self.wanted - len(self.runs)
 
     def labels(self) -> dict[str, dict[str, str]]:
         """The tags that let a person find a run in MLflow: `table.5b` = `byol`."""
@@ -59,7 +66,7 @@ class Plan:
             for name in run.cells:
                 table, cell = name.split(":")
                 tag = f"table.{table.removeprefix('table')}"
-                known = labels.setdefault(run.key, {"harness.profile": self.profile, "harness.cell": name})
+                known = labels.setdefault(run.key, {"harness.profile": self.profile})
                 known[tag] = f"{known[tag]},{cell}" if tag in known else cell
         return labels
 
@@ -86,7 +93,8 @@ def make_plan(expansions: Sequence[Expansion], runs: Runs, scale: Scale) -> Plan
         Planned(key, spec, status(runs, key, spec), tuple(cells[key]), seeds[key], cost(spec, subjects, scale))
         for key, spec in ordered
     )
-    return Plan(expansions[0].profile, planned, subjects, wanted)
+    profile = expansions[0].profile if expansions else ""  # tables that no runs are declared for
+    return Plan(profile, planned, subjects, wanted, scale)
 
 
 def status(runs: Runs, key: str, spec: Spec) -> Status:

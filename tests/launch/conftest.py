@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from harness.config.expand import Expansion, expand
-from harness.config.files import read_profile
 from harness.config.identity import plain, run_key
 from harness.config.schema import Linear, Pretrain, Spec
 from harness.launch.cost import Scale
+from harness.launch.machines import machine_named
 from harness.launch.plan import Plan, make_plan
 from harness.launch.task import Place
 from harness.tracking.record import Record, Runs
@@ -53,7 +53,7 @@ def planned(runs: Runs) -> Callable[..., Plan]:
     """A plan of expansions from what the folder of runs holds now."""
 
     def make(*expansions: Expansion) -> Plan:
-        return make_plan(expansions, runs, Scale(read_profile("laptop")[0].machine))
+        return make_plan(expansions, runs, Scale(machine_named("cpu", "here")))
 
     return make
 
@@ -69,9 +69,8 @@ def write(runs: Runs) -> Callable[..., Record]:
             state=state,
             spec=plain(spec),
             commit="test",
-            environment={},
             started_unix_s=0.0,
-            **changes,
+            **{"environment": {}, **changes},
         )
         runs.write(made)
         return made

@@ -10,16 +10,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.config.errors import ConfigError
 from harness.config.expand import expand
-from harness.config.files import Machine
 from harness.config.schema import Linear, Pretrain, RandomEncoder
-from harness.launch.cost import Scale, cost, encoder_costs
+from harness.launch.cost import Form, Scale, Speed, cost, encoder_costs
+from harness.launch.machines import Machine
 from harness.models.flops import multiply_adds
 from harness.models.resnet import ENCODERS, ResNet
 from harness.training.ranks import Ranks
-from harness.training.state import build_state
+from harness.training.state import build_state, build_supervised
 from harness.training.step import Plan, group_loss
 
-SCALE = Scale(Machine(device="device", sustained_tflops=2.0))
+MACHINE = Machine(
+    device="device",
+    reported=("A Device",),
+    peak_tflops={"float32": 1.0, "tf32": 8.0},
+    assumed_precision="tf32",
+    assumed_fraction=0.25,
+)
+SCALE = Scale(MACHINE)
 IMAGES = 1297  # of train+valid
 
 
@@ -65,6 +72,22 @@ def test_a_pretraining_costs_what_torch_counts(cell: str) -> None:
     assert cost(spec, {}, SCALE).flops == pytest.approx(per_image * spec.schedule.epochs * IMAGES, rel=1e-12)
 
 
+def test_training_on_labels_costs_what_torch_counts() -> None:
+    """One view through encoder and classifier, counted as above; and its checkpoints have no target."""
+    spec = expand("extras", "laptop", seeds=1, cell="supervised").members[0].subject
+    assert isinstance(spec, Pretrain)
+    state = build_supervised(spec, 10, torch.device("cpu"), Ranks.join(32, 32))
+    with FlopCounterMode(display=False) as counter:
+        state.network(torch.randn(4, 3, 16, 16)).sum().backward()
+    first = state.network.encoder.conv1.weight.numel() * 8 * 8
+    per_image = counter.get_total_flops() / 4 + 2 * first
+    found = cost(spec, {}, SCALE)
+    assert found.flops == pytest.approx(per_image * spec.schedule.epochs * IMAGES, rel=1e-12)
+    weights = sum(parameter.numel() for parameter in state.parameters())
+    encoder = sum(parameter.numel() for parameter in state.network.encoder.parameters())
+    assert found.disk_bytes == pytest.approx(4 * (2 * 2 * weights + encoder), rel=0.1)
+
+
 def test_a_linear_evaluation_costs_its_forward_passes() -> None:
     """One forward pass of each training image an epoch and of each scored image once; the heads are next to nothing."""
     member = expand("5b", "laptop", seeds=1, cell="byol").members[0]
@@ -78,9 +101,21 @@ def test_a_linear_evaluation_costs_its_forward_passes() -> None:
 
 
 def test_device_time_follows_the_machine() -> None:
-    """2 TFLOP/s for an hour is 7.2e15 operations."""
+    """A quarter of 8 TFLOP/s for an hour is 7.2e15 operations."""
     found = cost(pretraining("byol"), {}, SCALE)
     assert found.device_hours == pytest.approx(found.flops / 7.2e15, rel=1e-12)
+
+
+def test_what_was_measured_goes_before_what_is_assumed() -> None:
+    """Of runs of the same kind, encoder and size alone."""
+    spec = pretraining("byol")
+    form = Form("pretrain", "resnet_tiny_x1", 16)
+    assumed = cost(spec, {}, SCALE)
+    assert assumed.form == form
+    measured = cost(spec, {}, Scale(MACHINE, {form: Speed(4.0, 3)}))
+    assert measured == replace(assumed, device_hours=pytest.approx(assumed.device_hours / 2, rel=1e-12))
+    for other in (form._replace(kind="linear"), form._replace(encoder="resnet_tiny_x2"), form._replace(image_size=32)):
+        assert cost(spec, {}, Scale(MACHINE, {other: Speed(4.0, 3)})) == assumed
 
 
 def test_disk_holds_two_checkpoints_and_the_encoder() -> None:

@@ -20,13 +20,13 @@ from torch import nn
 
 from harness.config.errors import ConfigError
 from harness.config.expand import expand
-from harness.config.files import Machine
 from harness.config.identity import run_key
 from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder
 from harness.config.structure import structure
 from harness.launch.cost import Scale
 from harness.launch.exchange import export_encoder, import_encoder
 from harness.launch.housekeeping import rubbish
+from harness.launch.machines import machine_named
 from harness.launch.plan import make_plan
 from harness.launch.site import Site
 from harness.launch.sweep import check_imported
@@ -34,8 +34,8 @@ from harness.launch.task import Place, _subject, execute, read_spec, write_spec
 from harness.models.resnet import ResNet
 from harness.reporting.aggregate import build_table
 from harness.reporting.collect import collect
+from harness.reporting.footer import footer
 from harness.reporting.layout import Layout
-from harness.reporting.render import footer
 from harness.tracking.record import Record, Runs
 from harness.tracking.store import MemoryStore
 
@@ -151,7 +151,7 @@ def test_a_table_takes_an_import(
     expansion = expand("theirs", "laptop", cell="theirs")
     assert [(m.subject_key, m.seed, m.evaluation.seed) for m in expansion.members] == [(key, 0, 0), (key, 1, 1)]
     assert list(expansion.runs()) == [m.evaluation_key for m in expansion.members], "nothing to train"
-    plan = make_plan([expansion], runs, Scale(Machine(device="CPU core", sustained_tflops=0.03)))
+    plan = make_plan([expansion], runs, Scale(machine_named("cpu", "here")))
     check_imported(plan, runs)
     assert list(rubbish(runs, tmp_path / "ray", needed=[])) == [], "nothing could make it again"
     with pytest.raises(ConfigError, match=r"theirs.*imported encoder is not in .*harness import"):

@@ -1,0 +1,51 @@
+"""How long a cluster takes for the runs of a plan: list scheduling, as the sweep itself goes about it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.config.errors import ConfigError
+from harness.launch.plan import Planned, subject_of
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Devices, and how many of them work on one run. A run on n of them is assumed to take an n-th of the time."""
+
+    gpus: int
+    gpus_per_run: int = 1
+
+    def __post_init__(self) -> None:
+        if self.gpus < self.gpus_per_run:
+            raise ConfigError(f"--gpus {self.gpus}: a run alone takes {self.gpus_per_run} (--gpus-per-run); give more")
+
+    @property
+    def places(self) -> int:
+        """How many runs go at once."""
+        return self.gpus // self.gpus_per_run
+
+
+def wall_hours(todo: Sequence[Planned], cluster: Cluster) -> float:
+    """Whenever a place is free it takes the first run in `todo` that waits for nothing.
+
+    An evaluation waits for its pretraining where that is in `todo` too; a run is never split or interrupted.
+    """
+    here = {run.key for run in todo}
+    followers: defaultdict[str, list[int]] = defaultdict(list)
+    ready: list[int] = []
+    for number, run in enumerate(todo):
+        subject = subject_of(run.spec)
+        (followers[subject] if subject in here else ready).append(number)
+    going: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or going:
+        while ready and len(going) < cluster.places:
+            number = heapq.heappop(ready)
+            heapq.heappush(going, (now + todo[number].cost.device_hours / cluster.gpus_per_run, number))
+        now, number = heapq.heappop(going)
+        for follower in followers[todo[number].key]:
+            heapq.heappush(ready, follower)
+    return now
