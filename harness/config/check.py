@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
+from harness.config.datasets import DATASETS
 from harness.config.schema import Linear, Objective, Optimizer, Pretrain, Schedule, View
 from harness.config.structure import StructureError
 
@@ -12,8 +15,11 @@ def check_pretrain(spec: Pretrain) -> None:
     """Raise StructureError with the key that is at odds with the rest."""
     _check_view(spec.data.views.first, "data.views.first")
     _check_view(spec.data.views.second, "data.views.second")
-    _check_objective(spec)
-    _check_target(spec.objective)
+    if spec.objective.name == "supervised":
+        _check_supervised(spec)
+    else:
+        _check_objective(spec)
+        _check_target(spec.objective)
     _check_optimizer(spec.optimizer)
     _check_schedule(spec.schedule)
 
@@ -54,6 +60,8 @@ def _check_objective(spec: Pretrain) -> None:
         raise StructureError("objective.name", "align has neither negatives nor another normalization than l2")
     if objective.tangential and objective.target == "online":
         raise StructureError("objective.tangential", "needs a target that no gradient reaches")
+    if objective.label_smoothing != 0:
+        raise StructureError("objective.label_smoothing", "has no effect unless objective.name is supervised")
 
 
 def _check_heads(spec: Pretrain) -> None:
@@ -73,14 +81,57 @@ def _check_heads(spec: Pretrain) -> None:
         raise StructureError("model.projector", problem)
     if model.predictor_start == "identity" and model.predictor != model.projector[-1:]:
         raise StructureError("model.predictor_start", "identity is for a predictor of one square layer")
-    if model.initial_scale <= 0:
-        raise StructureError("model.initial_scale", f"must be above 0, not {model.initial_scale}")
+    _check_scale(spec)
     multiplier = spec.optimizer.predictor_multiplier
     if multiplier != 1.0 and (solved or not objective.predictor):
         raise StructureError("optimizer.predictor_multiplier", f"{multiplier} is on a predictor that is not learned")
 
 
+# What training on labels has not, and how its absence is written.
+_UNLABELLED: dict[str, Any] = {
+    "model.projector": (),
+    "model.predictor": None,
+    "model.output_norm": False,
+    "model.predictor_start": "random",
+    "objective.predictor": False,
+    "objective.target": None,
+    "objective.tau_base": None,
+    "objective.beta": 0.0,
+    "objective.temperature": None,
+    "objective.normalization": "l2",
+    "objective.scaled": True,
+    "objective.predictor_fit": "learned",
+    "objective.tau_schedule": "cosine",
+    "objective.cross_model": None,
+    "objective.tangential": False,
+    "optimizer.predictor_multiplier": 1.0,
+    "optimizer.projector_multiplier": 1.0,
+}
+
+
+def _check_supervised(spec: Pretrain) -> None:
+    for key, absent in _UNLABELLED.items():
+        section, name = key.split(".")
+        if getattr(getattr(spec, section), name) != absent:
+            raise StructureError(key, f"has no part in supervised training; set it to {json.dumps(absent)}")
+    if spec.data.views.second != spec.data.views.first:
+        raise StructureError("data.views.second", "must be like data.views.first: supervised training sees one view")
+    if DATASETS[spec.data.dataset].record != "class":
+        raise StructureError("data.dataset", f"{spec.data.dataset} has no class for each image to supervise with")
+    if not 0 <= spec.objective.label_smoothing < 1:
+        problem = f"must be at least 0 and below 1, not {spec.objective.label_smoothing:g}"
+        raise StructureError("objective.label_smoothing", problem)
+    _check_scale(spec)
+
+
+def _check_scale(spec: Pretrain) -> None:
+    if spec.model.initial_scale <= 0:
+        raise StructureError("model.initial_scale", f"must be above 0, not {spec.model.initial_scale}")
+
+
 def _check_target(objective: Objective) -> None:
+    if objective.target is None:
+        raise StructureError("objective.target", "is needed unless objective.name is supervised")
     if objective.target != "ema":
         return
     if objective.tau_base is None:
@@ -103,8 +154,10 @@ def _check_optimizer(optimizer: Optimizer) -> None:
         _within(getattr(optimizer, name), most, f"optimizer.{name}")
     if optimizer.name == "adam" and optimizer.momentum == 1.0:
         raise StructureError("optimizer.momentum", "must be below 1 for adam, which divides by 1 - momentum")
+    if optimizer.name == "sgd" and optimizer.momentum == 0:
+        raise StructureError("optimizer.momentum", "must be above 0 for sgd, whose momentum is Nesterov's")
     if (optimizer.name == "lars") != (optimizer.trust is not None):
-        raise StructureError("optimizer.trust", "is LARS's: a number there, and null for adam")
+        raise StructureError("optimizer.trust", "is LARS's: a number there, and null for sgd and adam")
 
 
 def _check_schedule(schedule: Schedule) -> None:

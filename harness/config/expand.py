@@ -279,9 +279,13 @@ def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
 
 
 def _scale(layers: Layers, own: Layers, maps: Mapping[str, tuple[FieldMap, str]], kind: str) -> None:
+    cell = layers.copy()  # in the paper's terms
     for key, (how, where) in maps.items():
-        if not (layers.has(key) and own.has(key)):
-            raise ConfigError(f"{where}: {key}: no {kind} has this key")
+        for needed in (key, *how.when):
+            if not (layers.has(needed) and own.has(needed)):
+                raise ConfigError(f"{where}: {needed}: no {kind} has this key")
+        if any(cell.get(name) != wanted for name, wanted in how.when.items()):
+            continue
         value = layers.get(key)
         if value is not None or how.value is not None:
             layers.set(key, _carried(value, own.get(key), how, f"{where}: {key}"), where)

@@ -58,6 +58,8 @@ def _neutral(value: Any) -> Any:
 class Model:
     """Encoder and heads. A head is its layer widths, hidden layers first; batch norm and ReLU between them.
 
+    Supervised training has neither head: no layer of a projector, no predictor, a linear classifier on the encoder.
+
     norm: `group` is group norm everywhere and weight-standardised convolutions: no batch statistics remain.
     output_norm: batch norm after the projector's last layer, a scale without an offset, as the original SimCLR has it.
     predictor_start: `identity` is for a predictor of one square layer.
@@ -78,19 +80,20 @@ class Model:
 class Objective:
     """`bootstrap` is the InfoNCE family of the paper's Section 5: BYOL is beta = 0, SimCLR is beta = 1 without
     predictor or target. `align` is the RAFT paper's: the views' predictions meet, plus cross_model times how far they
-    are from the target (RAFT -1, BYOL' +1).
+    are from the target (RAFT -1, BYOL' +1). `supervised` is the cross-entropy of the labels, on one view.
 
     target: `ema` moves by tau, `constant` stays the initial network, `stop_gradient` is the online network behind a
-    stop-gradient (a hard copy every step is the same thing), `online` lets the gradient flow.
+    stop-gradient (a hard copy every step is the same thing), `online` lets the gradient flow; labels need none.
     normalization: of predictions and targets before they are compared (Table 20).
     scaled: the InfoNCE terms times 2 * temperature; without it, beta = 1 is SimCLR's own NT-Xent.
     predictor_fit: `least_squares` solves for the best linear predictor on every batch instead of learning one.
     tangential: only the gradient along the sphere is kept (RAFT).
+    label_smoothing: the part of a label's weight that is spread over all classes (`supervised`).
     """
 
-    name: Literal["bootstrap", "align"]
+    name: Literal["bootstrap", "align", "supervised"]
     predictor: bool
-    target: Literal["ema", "constant", "stop_gradient", "online"]
+    target: Literal["ema", "constant", "stop_gradient", "online"] | None
     tau_base: float | None
     beta: float
     temperature: float | None
@@ -100,17 +103,19 @@ class Objective:
     tau_schedule: Literal["cosine", "constant"] = _neutral("cosine")
     cross_model: float | None = _neutral(None)
     tangential: bool = _neutral(False)
+    label_smoothing: float = _neutral(0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """LARS, whose learning rate is base_lr * update_batch / 256 times the schedule; or Adam, whose rate is base_lr
-    times the schedule, with `momentum` its first beta and 0.999 the second, and no `trust`.
+    """LARS, whose learning rate is base_lr * update_batch / 256 times the schedule; SGD with Nesterov's momentum, of
+    the same rate and without `trust`; or Adam, whose rate is base_lr times the schedule, with `momentum` its first beta
+    and 0.999 the second, and no `trust`.
 
     The multipliers are on the learning rate of the predictor's and the projector's parameters (lambda and mu).
     """
 
-    name: Literal["lars", "adam"]
+    name: Literal["lars", "sgd", "adam"]
     base_lr: float
     weight_decay: float
     momentum: float

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from harness.config.schema import Linear
 from harness.data import augment
 from harness.data.batch import Batch, Integers
-from harness.data.draws import Draws, centre, crop_flip, draw
+from harness.data.draws import Draws, crop_flip, draw
 from harness.data.loader import Loader
 from harness.data.prepare import Dataset
 from harness.data.stream import Stream
-from harness.evaluation import metrics
+from harness.evaluation.scoring import Scorer
 from harness.evaluation.sealed import Seal, Selection
 from harness.models.initial import initialise
 from harness.models.resnet import ResNet
@@ -27,7 +27,6 @@ from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 
 CHUNK_IMAGES = 1 << 16
-SCORE_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,9 @@ class LinearEvaluation:
             self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, nesterov=True)
         else:
             self.optimizer = torch.optim.Adam(groups, betas=(spec.momentum, 0.999))
-        self._loader = self._open(spec.data.train, ranks.plan.microbatch)
+        size = spec.data.image_size
+        self._loader = Loader(dataset.beton(spec.data.train), ranks.plan.microbatch, size, threads, device)
+        self._scorer = Scorer(dataset, size, device, ranks, threads)
         self._last: tuple[int, Tensor] | None = None  # the update just made, and the loss of each head
 
     def feed(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -89,9 +90,6 @@ class LinearEvaluation:
         epoch, seed = epochs[part.start : part.stop], self.spec.seed
         view = draw(self._view, seed=seed, epoch=epoch, index=index, view_number=0, height=height, width=width)
         return (view,)
-
-    def _open(self, split: str, batch: int) -> Loader:
-        return Loader(self._dataset.beton(split), batch, self.spec.data.image_size, self._threads, self.device)
 
     def _features(self, batch: Batch) -> Tensor:
         data = self._dataset
@@ -157,25 +155,8 @@ class LinearEvaluation:
         return Scores({f"{name}.top1": top1, f"{name}.top5": top5}, record)
 
     def _accuracies(self, split: str, heads: list[nn.Linear]) -> list[tuple[float, float]]:
-        """Top-1 and top-5 of each of `heads` over a split, each rank counting its own share."""
-        indices = self._dataset.indices(split)
-        plan = self.ranks.plan
-        loader = self._open(split, SCORE_BATCH)
-        counts = torch.zeros(len(heads), len(metrics.TOP), dtype=torch.int64, device=self.device)
-        try:
-            for batch in loader.batches(indices[plan.rank :: plan.world], _centre):
-                with torch.no_grad():
-                    logits = self._logits(self._features(batch), heads)
-                counts += metrics.correct(logits, batch.label)
-        finally:
-            loader.close()
-        shares = [metrics.percent(row, len(indices)) for row in self.ranks.total(counts)]
-        return [(top1, top5) for top1, top5 in shares]
+        """Top-1 and top-5 of each of `heads` over a split."""
+        return self._scorer.accuracies(split, len(heads), lambda view: self._logits(self.encoder(view), heads))
 
     def close(self) -> None:
         self._loader.close()
-
-
-def _centre(_part: range, _index: Integers, height: Integers, width: Integers) -> tuple[Draws]:
-    """The one view of an image on which everything is scored."""
-    return (centre(height, width),)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from harness.training.checkpoint import write_durably
+from harness.config.durable import write_durably
 
 T = TypeVar("T")
 

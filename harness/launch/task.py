@@ -18,21 +18,25 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from harness.config.durable import write_json
 from harness.config.identity import plain, run_key
 from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder, Spec
 from harness.config.structure import structure
 from harness.data.prepare import open_dataset
 from harness.evaluation.linear import LinearEvaluation
+from harness.evaluation.scoring import Scorer, own_accuracy
 from harness.evaluation.sealed import Seal
 from harness.launch.observer import Observer
 from harness.models.resnet import ResNet
 from harness.models.shape import build
 from harness.tracking.lease import BusyError, Lease
-from harness.tracking.record import FINISHED, Record, Runs, write_json
+from harness.tracking.record import FINISHED, Record, Runs
 from harness.training import loop
+from harness.training.begin import begin
 from harness.training.checkpoint import Checkpoints
 from harness.training.pretraining import Pretraining
 from harness.training.ranks import Ranks, from_rank_0, world_and_rank
+from harness.training.supervision import Supervised
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -161,9 +165,9 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
     runs, device = Runs(Path(place.runs)), torch.device(place.device)
     folder, ranks = runs.folder(record.key), _ranks(spec)
     dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
-    task: Pretraining | LinearEvaluation
+    task: Pretraining | Supervised | LinearEvaluation
     if isinstance(spec, Pretrain):
-        task = Pretraining(spec, dataset, device, ranks, place.threads, place.online_classifier)
+        task = begin(spec, dataset, device, ranks, place.threads, place.online_classifier)
     else:
         assert isinstance(spec, Linear)
         task = LinearEvaluation(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)
@@ -177,10 +181,14 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
             ranks=ranks,
         )
         cost = {"first_update_s": observer.first_update_s, "updates": float(task.total)}
-        if isinstance(task, Pretraining):
+        if not isinstance(task, LinearEvaluation):
             if ranks.plan.rank == 0:
                 task.save_encoder(folder / "encoder.safetensors")
-            return replace(record, state="done", results=task.results(), flags=task.flags(), cost=cost)
+            results = task.results()
+            if isinstance(task, Supervised):
+                scorer = Scorer(dataset, task.spec.data.image_size, device, ranks, place.threads)
+                results |= own_accuracy(task, scorer)
+            return replace(record, state="done", results=results, flags=task.flags(), cost=cost)
         scores = task.score(Seal(folder))
         return replace(record, state="done", results=scores.results, selection=dict(scores.selection), cost=cost)
     finally:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.heads import MLP
-from harness.models.initial import rescale
+from harness.models.initial import initialise, rescale
 from harness.models.norm import norms
 from harness.models.resnet import ResNet
 
@@ -31,6 +31,22 @@ class Network(nn.Module):
         """(representation, projection) of one view."""
         representation = self.encoder(x)
         return representation, self.projector(representation)
+
+
+class Classifier(nn.Module):
+    """Encoder f and a linear layer on its representation: what is trained on labels."""
+
+    def __init__(self, model: Model, classes: int) -> None:
+        super().__init__()
+        self.encoder = ResNet(model.encoder, model.width, model.norm)
+        self.classifier = nn.Linear(self.encoder.features, classes)
+        initialise(self.classifier)
+        rescale(self, model.initial_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) of one view."""
+        logits: Tensor = self.classifier(self.encoder(x))
+        return logits
 
 
 def predictor(model: Model) -> MLP | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.optim import Adam
+from torch.optim import SGD, Adam
 from torch.optim import Optimizer as TorchOptimizer
 
 from harness.optim.groups import parameter_groups
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def build_optimizer(
     spec: Optimizer, encoder: nn.Module, projector: nn.Module, predictor: nn.Module | None
 ) -> TorchOptimizer:
-    """LARS, or Adam with torch's L2 weight decay on every parameter.
+    """LARS; SGD with Nesterov's momentum, whose weight decay spares biases and norm parameters as LARS's does; or Adam
+    with torch's L2 weight decay on every parameter.
 
     The learning rate is 0 until each group is given the update's, times the group's `multiplier`. A module whose
     multiplier is 0 is frozen: its parameters get no gradient and are in no group.
@@ -35,6 +36,9 @@ def build_optimizer(
                 module.requires_grad_(False)
         else:
             groups += parameter_groups(*modules, multiplier=multiplier)
+    if spec.name == "sgd":
+        decayed = [{**group, "weight_decay": spec.weight_decay if group["adapt"] else 0.0} for group in groups]
+        return SGD(decayed, lr=0.0, momentum=spec.momentum, nesterov=True)
     if spec.name == "adam":
         return Adam(groups, lr=0.0, betas=(spec.momentum, 0.999), eps=1e-8, weight_decay=spec.weight_decay)
     assert spec.trust is not None, "LARS has a trust coefficient"

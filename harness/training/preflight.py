@@ -13,9 +13,11 @@ import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
+from harness.config.datasets import DATASETS
 from harness.config.schema import Pretrain
+from harness.objectives.supervised import least_loss
 from harness.training.ranks import Ranks
-from harness.training.state import State
+from harness.training.state import State, SupervisedState
 
 UPDATES = 500  # no update after these is looked at
 SLACK = 1e-3  # of the bounds of a loss, for rounding
@@ -25,7 +27,7 @@ class InvariantError(RuntimeError):
     """A pretraining is not what its spec says. Training on would waste the run."""
 
 
-def inspect(state: State, spec: Pretrain, loss: Tensor, ranks: Ranks) -> None:
+def inspect(state: State | SupervisedState, spec: Pretrain, loss: Tensor, ranks: Ranks) -> None:
     """Raise InvariantError with the first thing that is wrong after an update."""
     broken = next(_broken(state, spec, float(loss), ranks), None)
     if broken:
@@ -43,9 +45,10 @@ def inspect_images(seen: Tensor, wanted: np.ndarray, ranks: Ranks) -> None:
         )
 
 
-def _broken(state: State, spec: Pretrain, loss: float, ranks: Ranks) -> Iterator[str]:
-    yield from _target(state, spec)
-    yield from _counts(state, spec)
+def _broken(state: State | SupervisedState, spec: Pretrain, loss: float, ranks: Ranks) -> Iterator[str]:
+    if isinstance(state, State):
+        yield from _target(state, spec)
+        yield from _counts(state, spec)
     yield from _statistics(spec, ranks)
     low, high = loss_range(spec)
     if math.isfinite(loss) and not low - SLACK <= loss <= high + SLACK:  # a loss that is no number is a divergence
@@ -81,9 +84,12 @@ def loss_range(spec: Pretrain) -> tuple[float, float]:
     """The least and the largest value that the loss can have.
 
     A squared distance on the sphere is at most 4, and the loss has two. Each of InfoNCE's two terms is 2 a beta times
-    the logarithm of a sum of exp(cosine / a) over 2B - 1 others. Not scaled, it is all less 4, over 2 a.
+    the logarithm of a sum of exp(cosine / a) over 2B - 1 others. Not scaled, it is all less 4, over 2 a. Supervised, it
+    is at least the entropy of the smoothed labels.
     """
     objective = spec.objective
+    if objective.name == "supervised":
+        return least_loss(DATASETS[spec.data.dataset].classes, objective.label_smoothing), math.inf
     if objective.name == "align":
         weight = objective.cross_model or 0.0
         return min(0.0, 4 * weight), 4 + max(0.0, 4 * weight)

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from harness.config.schema import Pretrain
-from harness.data import augment
-from harness.data.batch import Batch, Integers
-from harness.data.draws import Draws, draw
-from harness.data.loader import Loader
 from harness.data.prepare import Dataset
-from harness.data.stream import Stream
 from harness.optim.schedules import total_updates
 from harness.training import diagnostics, preflight
-from harness.training.checkpoint import write_durably
+from harness.training.encoder import save_encoder
+from harness.training.feed import Fed, Feed
 from harness.training.loop import Diverged
 from harness.training.probe import Probe
 from harness.training.ranks import Ranks
 from harness.training.state import build_state
 from harness.training.step import Plan, Seen, update
 
-T = TypeVar("T")
-Pair = tuple[T, T]
-
-
-@dataclass(frozen=True)
-class Fed:
-    """What an update sees on this rank: both views of each of its statistics groups, the images' numbers and labels."""
-
-    groups: list[Pair[Tensor]]
-    images: Tensor
-    labels: Tensor
-
-
 LAST_EPOCHS = 10  # over which the RAFT paper averages alignment and uniformity
 PAIRED_IMAGES = 1024  # of a rank's update, at most: pairs grow with their square
-CHUNK_IMAGES = 1 << 16  # the stream is handed to the loader in pieces of about this many images
 
 
 class Pretraining:
@@ -66,51 +45,21 @@ class Pretraining:
         online_classifier: bool = False,
     ) -> None:
         self.spec, self.ranks, self.device = spec, ranks, device
-        self._dataset = dataset
-        self._indices, self._numbers = dataset.indices(spec.data.split), dataset.numbers(spec.data.split)
-        self._stream = Stream(len(self._indices), spec.seed)
-        self.plan = Plan(spec, len(self._indices))
+        views = spec.data.views
+        self._feed = Feed(spec, (views.first, views.second), dataset, device, ranks, threads)
+        self.plan = Plan(spec, self._feed.images)
         self.total = self.plan.total
         self.state = build_state(spec, device, ranks)
-        self._threads = threads
-        beton, size = dataset.beton(spec.data.split), spec.data.image_size
-        self._loader = Loader(beton, ranks.plan.microbatch, size, threads, device)
         self._last: tuple[Tensor, Seen] | None = None
         self._probe: Probe | None = None
         if online_classifier:
             features, dtype = self.state.online.encoder.features, getattr(torch, spec.precision)
             self._probe = Probe(features, dataset.classes, spec.optimizer, device, dtype)
-        tail = total_updates(min(LAST_EPOCHS, spec.schedule.epochs), len(self._indices), spec.schedule.update_batch)
+        tail = total_updates(min(LAST_EPOCHS, spec.schedule.epochs), self._feed.images, spec.schedule.update_batch)
         self._tail_from = self.total - max(1, tail)
 
     def feed(self, first: int) -> Iterator[Fed]:
-        plan = self.ranks.plan
-        chunk = max(1, CHUNK_IMAGES // (plan.microbatch * plan.groups_per_rank))
-        for start in range(first, self.total, chunk):
-            stop = min(start + chunk, self.total)
-            epochs, offsets = self._stream.locate(plan.positions(start, stop))
-            batches = self._loader.batches(self._indices[offsets], functools.partial(self._draws, epochs))
-            for _ in range(start, stop):
-                read = [next(batches) for _ in range(plan.groups_per_rank)]
-                images, labels = (torch.cat(each) for each in zip(*((b.index, b.label) for b in read), strict=True))
-                yield Fed([self._views(batch) for batch in read], images, labels)
-
-    def _draws(self, epochs: Integers, part: range, index: Integers, height: Integers, width: Integers) -> Pair[Draws]:
-        """What is drawn for both views of the images at `part` of a chunk."""
-        views, epoch = self.spec.data.views, epochs[part.start : part.stop]
-        first, second = (
-            draw(view, seed=self.spec.seed, epoch=epoch, index=index, view_number=number, height=height, width=width)
-            for number, view in enumerate((views.first, views.second))
-        )
-        return first, second
-
-    def _views(self, batch: Batch) -> Pair[Tensor]:
-        data = self._dataset
-        first, second = (
-            augment.views(crops, draws, data.mean, data.std, self._threads).to(getattr(torch, self.spec.precision))
-            for crops, draws in zip(batch.crops, batch.draws, strict=True)
-        )
-        return first, second
+        return self._feed.batches(first, self.total)
 
     def update(self, step: int, batch: Fed) -> None:
         self._last = update(self.state, self.plan, step, batch.groups, self.ranks)
@@ -122,9 +71,7 @@ class Pretraining:
             self.state.tail = {name: self.state.tail.get(name, 0.0) + number for name, number in numbers.items()}
         if step < preflight.UPDATES:
             preflight.inspect(self.state, self.spec, self._last[0], self.ranks)
-            size = self.spec.schedule.update_batch
-            _, offsets = self._stream.locate(np.arange(step * size, (step + 1) * size))
-            preflight.inspect_images(batch.images, self._numbers[offsets], self.ranks)
+            preflight.inspect_images(batch.images, self._feed.wanted(step), self.ranks)
 
     def diagnose(self) -> dict[str, float]:
         assert self._last is not None, "diagnostics follow an update"
@@ -167,9 +114,8 @@ class Pretraining:
         return {"collapsed": diagnostics.collapsed(spreads, ranks)}
 
     def save_encoder(self, path: Path) -> None:
-        """What evaluations start from: the encoder alone, projector and predictor are dropped."""
-        tensors = {name: value.contiguous() for name, value in self.state.online.encoder.state_dict().items()}
-        write_durably(path, lambda file: file.write(save(tensors)))
+        """Projector and predictor are dropped."""
+        save_encoder(path, self.state.online.encoder)
 
     def state_dict(self) -> dict[str, Any]:
         state = self.state.state_dict()
@@ -181,7 +127,7 @@ class Pretraining:
             self._probe.load_state_dict(state["probe"])
 
     def close(self) -> None:
-        self._loader.close()
+        self._feed.close()
 
 
 def _spread_and_meet(seen: Seen) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,10 @@ from harness.config.schema import Pretrain
 from harness.models import norm
 from harness.objectives.least_squares import least_squares_prediction
 from harness.objectives.pair import pair_loss
+from harness.objectives.supervised import supervised_loss
 from harness.optim.schedules import learning_rate, peak_learning_rate, tau, total_updates
 from harness.training.ranks import Ranks
-from harness.training.state import State
+from harness.training.state import Learner, State, SupervisedState
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,54 @@ class Seen:
 
 
 def update(
-    state: State, plan: Plan, step: int, groups: Iterable[tuple[Tensor, Tensor]], ranks: Ranks
+    state: State, plan: Plan, step: int, groups: Iterable[tuple[Tensor, ...]], ranks: Ranks
 ) -> tuple[Tensor, Seen]:
     """Make update `step` from the two views of each statistics group; return this rank's loss and what it has seen.
 
-    The update's gradient is the mean over its statistics groups (the paper's accumulation), the learning rate and tau
-    are those of the step before it is counted, and the target moves after the optimizer, once.
+    Tau is that of the step before it is counted, and the target moves after the optimizer, once.
+    """
+    seen = []
+
+    def losses() -> Iterator[Tensor]:
+        for view1, view2 in groups:
+            loss, part = group_loss(state, plan.spec, view1, view2, ranks)
+            seen.append(part)
+            yield loss
+
+    loss = descend(state, plan, step, losses(), ranks)
+    moved = plan.tau(step)
+    if moved is not None:
+        state.target.update(state.online, moved)
+        state.ema_updates += 1
+    return loss, Seen.joined(seen)
+
+
+def update_supervised(
+    state: SupervisedState, plan: Plan, step: int, groups: Iterable[tuple[Tensor, Tensor]], ranks: Ranks
+) -> tuple[Tensor, Tensor]:
+    """Make update `step` from the view and the labels of each statistics group; return this rank's loss and logits."""
+    seen = []
+
+    def losses() -> Iterator[Tensor]:
+        for view, labels in groups:
+            logits = state.network(view)
+            seen.append(logits.detach())
+            yield supervised_loss(logits, labels, plan.spec.objective.label_smoothing)
+
+    return descend(state, plan, step, losses(), ranks), torch.cat(seen)
+
+
+def descend(state: Learner, plan: Plan, step: int, losses: Iterable[Tensor], ranks: Ranks) -> Tensor:
+    """One step of the optimizer on the losses of this rank's statistics groups, each made when the last is done with.
+
+    The update's gradient is the mean over its statistics groups (the paper's accumulation), and the learning rate is
+    that of the step before it is counted.
     """
     state.optimizer.zero_grad(set_to_none=True)
-    losses, seen = [], []
-    for view1, view2 in groups:
-        loss, part = group_loss(state, plan.spec, view1, view2, ranks)
+    found = []
+    for loss in losses:
         (loss / ranks.plan.groups_per_rank).backward()
-        losses.append(loss.detach())
-        seen.append(part)
+        found.append(loss.detach())
     ranks.average_gradients(state.parameters())
     for group in state.optimizer.param_groups:
         group["lr"] = plan.learning_rate(step) * group["multiplier"]
@@ -86,11 +121,7 @@ def update(
     for module in state.networks:
         norm.commit(module, across=ranks.everyone)
     state.updates += 1
-    moved = plan.tau(step)
-    if moved is not None:
-        state.target.update(state.online, moved)
-        state.ema_updates += 1
-    return torch.stack(losses).mean(), Seen.joined(seen)
+    return torch.stack(found).mean()
 
 
 def group_loss(state: State, spec: Pretrain, view1: Tensor, view2: Tensor, ranks: Ranks) -> tuple[Tensor, Seen]:

@@ -22,7 +22,7 @@ from harness.data import augment
 from harness.data.beton import Beton
 from harness.data.draws import centre
 from harness.data.prepare import Dataset
-from harness.evaluation import linear
+from harness.evaluation import scoring
 from harness.evaluation.linear import LinearEvaluation
 from harness.evaluation.sealed import Seal, SealError, Selection
 from harness.models.resnet import ResNet
@@ -161,12 +161,12 @@ def test_the_test_split_is_not_touched_before_the_choice_is_on_disk(
     """A spy in the loader's place sees the test file opened once, and `selection.json` there by then."""
     opened: list[tuple[str, bool]] = []
 
-    class Spy(linear.Loader):
+    class Spy(scoring.Loader):
         def __init__(self, beton: Path, *rest: Any) -> None:
             opened.append((beton.name, (tmp_path / "selection.json").exists()))
             super().__init__(beton, *rest)
 
-    monkeypatch.setattr(linear, "Loader", Spy)
+    monkeypatch.setattr(scoring, "Loader", Spy)
     trained.score(Seal(tmp_path))
     assert opened == [("train.beton", False), ("test.beton", True)]
 
@@ -178,12 +178,12 @@ def test_against_another_recorded_choice_the_test_split_stays_closed(
     Seal(tmp_path).record(Selection(metric="m", candidates=("x",), scores=(1.0,)))
     opened: list[str] = []
 
-    class Spy(linear.Loader):
+    class Spy(scoring.Loader):
         def __init__(self, beton: Path, *rest: Any) -> None:
             opened.append(beton.name)
             super().__init__(beton, *rest)
 
-    monkeypatch.setattr(linear, "Loader", Spy)
+    monkeypatch.setattr(scoring, "Loader", Spy)
     with pytest.raises(SealError):
         trained.score(Seal(tmp_path))
     assert opened == ["train.beton"]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from harness.config.schema import Model
-from harness.models.networks import Network, Target, predictor
+from harness.models.networks import Classifier, Network, Target, predictor
 from harness.models.norm import BatchNorm, commit, norms
 
 MODEL = Model(encoder="resnet_tiny", width=1, norm="batch", projector=(16, 8), predictor=(16, 8))
@@ -191,6 +191,21 @@ def test_initial_scale_is_on_weights_alone() -> None:
     target = Target(scaled[1], "ema").network
     assert target is not None
     assert torch.equal(target.encoder.conv1.weight, 0.5 * plain[1].encoder.conv1.weight)
+
+
+def test_a_classifier_starts_with_the_untrained_encoder() -> None:
+    """The encoder of a seed is that of BYOL's, and the logits are a linear layer on the representation."""
+    torch.manual_seed(3)
+    model = replace(MODEL, projector=(), predictor=None, initial_scale=0.5)
+    network = Classifier(model, 7)
+    torch.manual_seed(3)
+    online = Network(replace(MODEL, initial_scale=0.5))
+    for (name, a), b in zip(network.encoder.state_dict().items(), online.encoder.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    x = torch.randn(4, 3, 16, 16)
+    y, layer = network.encoder(x), network.classifier
+    torch.testing.assert_close(network(x), y @ layer.weight.T + layer.bias)
+    assert layer.weight.shape == (7, 64)
 
 
 def test_default_draws_are_as_ever() -> None:

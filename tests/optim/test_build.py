@@ -1,4 +1,4 @@
-"""The declared optimizer: which module moves how fast, and Adam's rule."""
+"""The declared optimizer: which module moves how fast, Adam's rule and Nesterov's."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def lars(**changes: Any) -> Optimizer:
 def adam(**changes: Any) -> Optimizer:
     """A declaration of Adam."""
     return lars(**{"name": "adam", "trust": None, **changes})
+
+
+def sgd(**changes: Any) -> Optimizer:
+    """A declaration of SGD."""
+    return lars(**{"name": "sgd", "trust": None, **changes})
 
 
 def networks() -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -67,7 +72,7 @@ def test_defaults_are_lars_over_two_groups_bit_for_bit() -> None:
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("declare", [lars, adam])
+@pytest.mark.parametrize("declare", [lars, sgd, adam])
 def test_a_multiplier_is_a_rate_of_that_part_alone(declare: Any) -> None:
     """Tables 21 and 22: lambda moves the predictor as a rate times lambda would, mu the projector, the rest stays."""
     base = train(build_optimizer(declare(), *(parts := networks())), parts)
@@ -87,7 +92,7 @@ def test_a_multiplier_is_a_rate_of_that_part_alone(declare: Any) -> None:
         assert not torch.equal(found[part][0], base[part][0])
 
 
-@pytest.mark.parametrize("declare", [lars, adam])
+@pytest.mark.parametrize("declare", [lars, sgd, adam])
 def test_a_multiplier_of_0_freezes(declare: Any) -> None:
     """Table 21's lambda = 0: no rate, no weight decay, no momentum, and not even a gradient."""
     parts = networks()
@@ -136,9 +141,28 @@ def test_adam_follows_its_paper() -> None:
         torch.testing.assert_close(p.detach().double(), w, rtol=1e-5, atol=1e-6)
 
 
+def test_sgd_follows_nesterov() -> None:
+    """Steps m = 0.9 m + g, w = w - rate (g + 0.9 m): weights with their decay in g, biases and norms without."""
+    parts = networks()
+    optimizer = build_optimizer(sgd(), *parts)
+    every = [p for module in parts for p in module.parameters()]
+    expected = [(p.detach().double().clone(), torch.zeros_like(p, dtype=torch.float64)) for p in every]
+    for _ in gradients(parts):
+        for k, p in enumerate(every):
+            w, m = expected[k]
+            g = p.grad.double() + (0.1 * w if p.ndim > 1 else 0)
+            m = 0.9 * m + g
+            expected[k] = (w - RATE * (g + 0.9 * m), m)
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * group["multiplier"]
+        optimizer.step()
+    for (w, _), p in zip(expected, every, strict=True):
+        torch.testing.assert_close(p.detach().double(), w, rtol=1e-5, atol=1e-5)
+
+
 def test_nothing_moves_before_a_rate_is_set() -> None:
     """The rate is the schedule's to give: a forgotten one is 0, not torch's default."""
-    for spec in (lars(), adam()):
+    for spec in (lars(), sgd(), adam()):
         parts = networks()
         before = [p.detach().clone() for module in parts for p in module.parameters()]
         optimizer = build_optimizer(spec, *parts)
