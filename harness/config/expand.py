@@ -91,11 +91,13 @@ class _Source:
     profile: ProfileFile
     profile_document: Document
 
-    def maps(self, section: Literal["pretrain", "linear"], name: str) -> dict[str, tuple[FieldMap, str]]:
+    def maps(self, section: Literal["pretrain", "linear"], name: str) -> dict[str, list[tuple[FieldMap, str]]]:
         """By key, how the profile carries recipe or evaluation `name` over, and where it says so. Its own go first."""
-        general = {key: (how, f"{section}.{key}") for key, how in getattr(self.profile, section).items()}
-        special = {key: (how, f"own.{name}.{key}") for key, how in self.profile.own.get(name, {}).items()}
-        return {key: (how, self.profile_document.where(at)) for key, (how, at) in (general | special).items()}
+        maps: dict[str, list[tuple[FieldMap, str]]] = {}
+        for where, own in ((f"own.{name}", self.profile.own.get(name, {})), (section, getattr(self.profile, section))):
+            for key, how in own.items():
+                maps.setdefault(key, []).append((how, self.profile_document.where(f"{where}.{key}")))
+        return maps
 
 
 def expand(table: str, profile: str, seeds: int | None = None, cell: str | None = None) -> Expansion:
@@ -278,14 +280,18 @@ def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
     return layers
 
 
-def _scale(layers: Layers, own: Layers, maps: Mapping[str, tuple[FieldMap, str]], kind: str) -> None:
+def _scale(layers: Layers, own: Layers, maps: Mapping[str, Sequence[tuple[FieldMap, str]]], kind: str) -> None:
+    """Each key by the first of its maps that is for this cell."""
     cell = layers.copy()  # in the paper's terms
-    for key, (how, where) in maps.items():
-        for needed in (key, *how.when):
-            if not (layers.has(needed) and own.has(needed)):
-                raise ConfigError(f"{where}: {needed}: no {kind} has this key")
-        if any(cell.get(name) != wanted for name, wanted in how.when.items()):
+    for key, ways in maps.items():
+        for how, where in ways:
+            for needed in (key, *how.when):
+                if not (layers.has(needed) and own.has(needed)):
+                    raise ConfigError(f"{where}: {needed}: no {kind} has this key")
+        fitting = (way for way in ways if all(cell.get(name) == wanted for name, wanted in way[0].when.items()))
+        if (way := next(fitting, None)) is None:
             continue
+        how, where = way
         value = layers.get(key)
         if value is not None or how.value is not None:
             layers.set(key, _carried(value, own.get(key), how, f"{where}: {key}"), where)

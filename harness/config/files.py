@@ -56,7 +56,8 @@ class FieldMap:
     relative: this, times the cell's value over the recipe's own; 0 stays 0.
     factor: times the cell's value, rounded and at least `floor` where that is set.
     complement: 1 - x is multiplied by this (for tau).
-    when: only for cells that have these values, in the paper's terms; the others keep what they set.
+    when: only for cells that have these values, in the paper's terms. The others go by the general map of the key after
+        the recipe's own, or keep what they set.
     """
 
     value: Any = None

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STD_COLLAPSED = 0.25
+STD_COLLAPSED = 0.2
 RANK_COLLAPSED = 1.5
 LAST = 5  # diagnostics that the flag averages over
 

@@ -9,9 +9,10 @@ import pytest
 
 from harness.config.errors import ConfigError
 from harness.config.expand import UNTRAINED, Expansion, declared_cells, expand
-from harness.config.files import profile_names, table_ids
+from harness.config.files import profile_names, read_profile, read_table, table_ids
 from harness.config.schema import Pretrain, RandomEncoder
 
+Edit = Callable[[str, str, str], None]
 Write = Callable[[str], None]
 RECIPES = sorted(path.stem for path in (Path(__file__).parents[2] / "experiments" / "recipes").glob("*.yaml"))
 
@@ -35,6 +36,29 @@ def test_the_paper_scale_is_the_paper() -> None:
         assert (view.crop_area, view.flip, view.blur_sigma) == ((0.08, 1.0), 0.5, (0.1, 2.0))
         assert (view.jitter, view.grayscale) == (0.8, 0.2)
         assert (view.brightness, view.contrast, view.saturation, view.hue) == (0.4, 0.4, 0.2, 0.1)
+
+
+def test_the_supervised_recipe_is_the_paper_s() -> None:
+    """Protects what its Appendix D.2 states of the baselines of Table 9; the rest is chosen, and said so."""
+    run = _subjects(expand("extras", "imagenet", 1, "supervised"))["supervised"]
+    assert (run.objective.name, run.objective.label_smoothing, run.optimizer.name) == ("supervised", 0.1, "sgd")
+    assert (run.optimizer.momentum, run.optimizer.weight_decay, run.optimizer.base_lr) == (0.9, 1e-4, 0.1)
+    assert (run.schedule.epochs, run.schedule.warmup_epochs, run.schedule.decay) == (200, 5, "cosine")
+    assert (run.schedule.update_batch, run.data.split) == (1024, "train+valid")
+    view = run.data.views.first
+    assert (view.crop_area, view.flip, view.jitter, view.grayscale) == ((0.08, 1.0), 0.5, 0.0, 0.0)
+    assert (view.blur, view.solarize) == (0.0, 0.0)
+
+
+def test_imagenette_is_the_set_up_of_the_release(table: Write) -> None:
+    """Protects the run behind the README's 92.3: the 1000-epoch recipe, by the release's small settings."""
+    table("  - {id: only, recipe: byol_r50_1000ep}\n")
+    run = _subjects(expand("5b", "imagenette", 1))["only"]
+    assert (run.data.dataset, run.data.image_size, run.data.split) == ("imagenette", 128, "train+valid")
+    assert (run.model.encoder, run.model.projector) == ("resnet18", (4096, 256))
+    assert (run.schedule.epochs, run.schedule.update_batch, run.schedule.statistics_batch) == (1000, 256, 256)
+    assert (run.optimizer.base_lr, run.optimizer.weight_decay) == (2.0, 1e-6)
+    assert run.objective.tau_base == 0.996
 
 
 def test_the_laptop_scale() -> None:
@@ -89,6 +113,43 @@ def test_a_recipe_may_have_maps_of_its_own(table: Write) -> None:
     assert cells["raft"].model.projector == (128, 32)
     assert expand("raft1", "laptop", 1, "byol").members[0].evaluation.learning_rates == (5e-3,)
     assert expand("5b", "laptop", 1, "byol").members[0].evaluation.learning_rates == (0.4, 0.3, 0.2, 0.1, 0.05)
+
+
+def test_a_map_may_be_for_some_cells_alone(edit: Edit, table: Write) -> None:
+    """Protects what a condition compares: all it names, in the paper's terms, whatever other maps made of them."""
+    table(
+        "  - {id: mlp, set: {}}\n"
+        "  - {id: linear, set: {model.predictor: [256]}}\n"
+        "  - {id: longer, set: {model.predictor: [256], schedule.epochs: 1000}}\n"
+    )
+    shorter = "{factor: 0.5, floor: 0, when: {model.predictor: [256], schedule.epochs: 300}}"
+    edit("profiles/laptop.yaml", "{table: {10: 2, 0: 0}}", shorter)
+    cells = _subjects(expand("5b", "laptop"))
+    assert {name: cell.schedule.warmup_epochs for name, cell in cells.items()} == {"mlp": 10, "linear": 5, "longer": 10}
+
+
+def test_a_recipe_s_own_map_that_is_for_others_leaves_a_cell_to_the_general_one() -> None:
+    """Protects the rank of maps: the recipe's own first, but only for the cells that meet its condition."""
+    cells = _subjects(expand("raft1", "laptop"))
+    assert {cells[name].objective.tau_base for name in ("byol_np", "raft_np", "byol_prime_np")} == {0.5}
+    assert {cells[name].objective.tau_base for name in ("byol", "raft", "byol_lp")} == {0.98}
+
+
+def _conditions(profile: str) -> list[tuple[str, dict[str, object]]]:
+    """Every condition of a profile, with the recipe whose maps hold it."""
+    parsed, _ = read_profile(profile)
+    return [(name, how.when) for name, maps in parsed.own.items() for how in maps.values() if how.when]
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_condition_is_met_by_some_cell_and_not_by_all(profile: str) -> None:
+    """Protects a profile from a condition that is misspelt (nobody meets it) or idle (everybody does)."""
+    for recipe, when in _conditions(profile):
+        tables = [read_table(table)[0] for table in table_ids()]
+        cells = [(t, cell) for t in tables for cell in t.cells if (cell.recipe or t.recipe) == recipe]
+        met = [all(cell.set.get(key) == value for key, value in when.items()) for _, cell in cells]
+        assert any(met), f"{profile}: own.{recipe}: no cell has {when}"
+        assert not all(met), f"{profile}: own.{recipe}: every cell has {when}"
 
 
 def test_a_cell_may_set_what_its_recipe_leaves_out(table: Write) -> None:

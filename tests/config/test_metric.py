@@ -15,8 +15,10 @@ def test_chance() -> None:
 
 
 def test_losses_are_better_low() -> None:
-    """Protects comparisons: of the RAFT paper's align and uniform losses, less is better."""
+    """Protects comparisons: of losses and of depth's errors, less is better."""
     assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == {
         "pretrain.align",
         "pretrain.uniform",
+        "depth.rms",
+        "depth.rel",
     }

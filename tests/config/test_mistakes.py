@@ -70,6 +70,10 @@ MISTAKES = {
         *(RECIPE, "projector: [4096, 256]", "projector: []", 5),
         "model.projector: must name the width of every layer, each at least 1",
     ),
+    "trust of another optimizer": (
+        *(RECIPE, "name: lars", "name: sgd", 7),
+        "optimizer.trust: is LARS's: a number there, and null for sgd and adam",
+    ),
     "statistics batch": (
         *(RECIPE, "statistics_batch: 4096", "statistics_batch: 96", 8),
         "schedule.statistics_batch: 96 does not divide the update batch of 4096",
@@ -122,11 +126,11 @@ MISTAKES = {
     ),
     "another table": (TABLE, 'table: "5b"', 'table: "5a"', 3, "table: says '5a' in the file of table 5b"),
     "map of an unknown key": (
-        *(LAPTOP, "schedule.epochs:", "schedule.epoch:", 19),
+        *(LAPTOP, "schedule.epochs: {table", "schedule.epoch: {table", 19),
         "schedule.epoch: no recipe has this key",
     ),
     "map of an unknown key of evaluations": (
-        *(LAPTOP, "  batch: {value: 128}", "  batches: {value: 128}", 29),
+        *(LAPTOP, "  batch: {value: 128}", "  batches: {value: 128}", 30),
         "batches: no evaluation has this key",
     ),
     "map without the value": (
@@ -152,12 +156,25 @@ MISTAKES = {
         "model.projector: the table has no entry for 4096",
     ),
     "own maps of nothing": (
-        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 31),
+        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 32),
         "own.raft_r18: unknown recipe or evaluation 'raft_r18'; did you mean 'raft_r18_300ep'?",
     ),
     "own map with none": (
-        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 34),
+        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 35),
         "own.raft_r18_300ep.optimizer.base_lr: give exactly one of value, table, relative, complement, "
+        "or factor with or without floor",
+    ),
+    "condition on an unknown key": (
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: {model.predicter: [256]}}", 16),
+        "model.predicter: no recipe has this key",
+    ),
+    "condition that is no mapping": (
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: linear}", 16),
+        "pretrain.objective.tau_base.when: must be a mapping, not the text 'linear'",
+    ),
+    "condition without a map": (
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {when: {model.predictor: [256]}}", 16),
+        "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "factor of text": (
@@ -192,8 +209,10 @@ CHANGES = {
     "objective.tau_base: null": "objective.tau_base: is needed where the target is ema",
     "objective.tau: 0.9": "objective.tau: unknown key 'tau'; "
     "known: name, predictor, target, tau_base, beta, temperature, normalization, scaled, predictor_fit, tau_schedule, "
-    "cross_model, tangential",
+    "cross_model, tangential, label_smoothing",
     "objective.beta.more: 1": "objective.beta.more: there is nothing below the value 0.0",
+    "objective.target: null": "objective.target: is needed unless objective.name is supervised",
+    "objective.label_smoothing: 0.1": "objective.label_smoothing: has no effect unless objective.name is supervised",
     "objective: 5": "objective: must be a mapping, not 5",
     "optimizer.weight_decay: 1e-7": "optimizer.weight_decay: must be a number, not the text '1e-7'; "
     "YAML reads 1e-7 as text here, write 1.0e-07",
@@ -212,6 +231,39 @@ def test_a_mistake_in_a_cell(table: Callable[[str], None], change: str, profile:
     with pytest.raises(ConfigError) as caught:
         expand("5b", profile)
     assert str(caught.value) == f"experiments/tables/table5b.yaml:8: {CHANGES[change]}"
+
+
+# Likewise, of supervised training.
+UNSUPERVISED = {
+    "model.projector: [4096, 256]": "model.projector: has no part in supervised training; set it to []",
+    "model.predictor: [256]": "model.predictor: has no part in supervised training; set it to null",
+    "objective.predictor: true": "objective.predictor: has no part in supervised training; set it to false",
+    "objective.target: ema": "objective.target: has no part in supervised training; set it to null",
+    "objective.tau_base: 0.99": "objective.tau_base: has no part in supervised training; set it to null",
+    "objective.beta: 1.0": "objective.beta: has no part in supervised training; set it to 0.0",
+    "optimizer.predictor_multiplier: 2.0": "optimizer.predictor_multiplier: has no part in supervised training; "
+    "set it to 1.0",
+    "objective.label_smoothing: 1.0": "objective.label_smoothing: must be at least 0 and below 1, not 1",
+    "optimizer.momentum: 0": "optimizer.momentum: must be above 0 for sgd, whose momentum is Nesterov's",
+    "data.dataset: nyu-depth": "data.dataset: nyu-depth has no class for each image to supervise with",
+    "model.initial_scale: 0.0": "model.initial_scale: must be above 0, not 0.0",
+}
+
+
+@pytest.mark.parametrize("change", UNSUPERVISED)
+def test_a_knob_that_labels_have_not(table: Callable[[str], None], change: str) -> None:
+    """Protects a supervised cell from settings that would be silently without effect."""
+    table(f"  - id: only\n    recipe: supervised_r50\n    set: {{{change}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        expand("5b", "imagenet")
+    assert str(caught.value) == f"experiments/tables/table5b.yaml:9: {UNSUPERVISED[change]}"
+
+
+def test_two_views_of_a_supervised_run(table: Callable[[str], None]) -> None:
+    """Protects labels from a second view that nobody would look at; the line is that of the second view."""
+    table("  - {id: only, recipe: supervised_r50, set: {data.views: byol}}\n")
+    with pytest.raises(ConfigError, match=r"views/byol.yaml:14: data.views.second: must be like data.views.first: "):
+        expand("5b", "imagenet")
 
 
 def test_temperature_of_zero(table: Callable[[str], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -123,7 +123,8 @@ def specs(draw: st.DrawFn) -> Spec:
 
 def _redrawn(draw: st.DrawFn, value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        named = {name for name, hint in get_type_hints(type(value)).items() if get_origin(hint) is Literal}
+        hints = get_type_hints(type(value)).items()
+        named = {name for name, hint in hints if Literal in (get_origin(hint), *map(get_origin, get_args(hint)))}
         drawn = {f.name: _redrawn(draw, getattr(value, f.name)) for f in fields(value) if f.name not in named}
         return replace(value, **drawn)
     if isinstance(value, tuple):

@@ -12,7 +12,8 @@ import pytest
 from harness.config.expand import UNTRAINED, Expansion, declared_cells, expand
 from harness.config.files import profile_names, table_ids
 from harness.config.schema import Pretrain
-from harness.reporting.layout import Layout, read_layout
+from harness.reporting.aggregate import build_table
+from harness.reporting.layout import LabelValue, Layout, cells_of, read_layout
 
 # Added up from the papers' tables: rows, numbers, their sum, and the sum of what stands after ±.
 # Table 19 has a 13th row, with the settings of the fourth and 70.1. raft1 has one row more, without numbers.
@@ -155,8 +156,6 @@ SAID: dict[tuple[str, str], Said] = {
     ("15a", "lr"): lambda s: s.optimizer.base_lr,
     ("15b", "wd"): lambda s: s.optimizer.weight_decay,
     ("16", "batch"): lambda s: s.schedule.statistics_batch,
-    ("16", "method"): lambda s: "BYOL" if s.objective.predictor else "SimCLR (repro)",
-    ("17", "method"): lambda s: "BYOL" if s.objective.predictor else "SimCLR (repro)",
     ("18", "beta"): lambda s: s.objective.beta,
     ("18", "temperature"): lambda s: s.objective.temperature,
     ("19", "predictor"): lambda s: s.objective.predictor,
@@ -164,7 +163,6 @@ SAID: dict[tuple[str, str], Said] = {
     ("19", "beta"): lambda s: s.objective.beta,
     ("21", "multiplier"): lambda s: s.optimizer.predictor_multiplier if s.objective.target != "ema" else None,
     ("22", "projector"): lambda s: s.optimizer.projector_multiplier,
-    ("22", "predictor"): lambda s: s.optimizer.predictor_multiplier,
     ("raft1", "cross_model"): lambda s: s.objective.cross_model,
     ("raft1", "predictor"): lambda s: {(512, 128): "MLP", (128,): "linear", None: None}[s.model.predictor],
     ("raft3", "cross_model"): lambda s: s.objective.cross_model,
@@ -179,10 +177,48 @@ SAID: dict[tuple[str, str], Said] = {
 @pytest.mark.parametrize(("table", "column"), SAID)
 def test_a_row_says_what_its_cell_does(paper_scale: dict[str, Expansion], table: str, column: str) -> None:
     """Protects the reader: the value printed in a row is the value that its run is trained with."""
-    rows = {row["cell"]: row.get(column) for row in _layout(table).rows}
+    rows = _labels(table, column)
     for member in paper_scale[table].members:
         if isinstance(member.subject, Pretrain):
             assert SAID[table, column](member.subject) == rows[member.cell], member.cell
+
+
+TITLED: dict[str, Said] = {
+    "16": lambda s: "BYOL" if s.objective.predictor else "SimCLR (repro)",
+    "17": lambda s: "BYOL" if s.objective.predictor else "SimCLR (repro)",
+    "22": lambda s: f"λ = {s.optimizer.predictor_multiplier:g}",
+}
+
+
+@pytest.mark.parametrize("table", TITLED)
+def test_a_block_says_what_its_cells_do(paper_scale: dict[str, Expansion], table: str) -> None:
+    """Protects the reader of a table with blocks side by side, as the test above."""
+    layout = _layout(table)
+    titles = {cell: layout.groups[group].title for row in layout.rows for group, cell in cells_of(row).items()}
+    for member in paper_scale[table].members:
+        assert isinstance(member.subject, Pretrain)
+        assert TITLED[table](member.subject) == titles[member.cell], member.cell
+
+
+@pytest.mark.parametrize(("table", "column"), [(t, c) for t in table_ids() for c in _layout(t).settings])
+def test_a_setting_is_the_field_that_its_column_names(
+    paper_scale: dict[str, Expansion], table: str, column: str
+) -> None:
+    """Protects `(here X)`: at the paper's scale the field has the value that the row prints, or is off."""
+    found = build_table(_layout(table), paper_scale[table], {cell: [] for cell in paper_scale[table].cells})
+    assert not [key for key in found.used if key[1] == column]
+    laptop = expand(table, "laptop", 1)
+    assert build_table(_layout(table), laptop, {cell: [] for cell in laptop.cells}).used
+
+
+def _labels(table: str, column: str) -> dict[str, LabelValue]:
+    """What the rows say in one column, by cell."""
+    said = {}
+    for row in _layout(table).rows:
+        value = row.get(column)
+        assert not isinstance(value, dict)
+        said |= dict.fromkeys(cells_of(row).values(), value)
+    return said
 
 
 def _difference(one: Pretrain, other: Pretrain) -> set[str]:
@@ -231,7 +267,7 @@ def test_an_ablation_changes_what_it_ablates(paper_scale: dict[str, Expansion]) 
 def test_a_sweep_stays_a_sweep(profile: str) -> None:
     """Protects the order of a sweep at every scale: more of something stays more, or as much."""
     for table, column in (("5a", "tau"), ("14b", "dim"), ("15a", "lr"), ("15b", "wd"), ("16", "batch")):
-        rows = {row["cell"]: row.get(column) for row in _layout(table).rows}
+        rows = _labels(table, column)
         runs = {m.cell: m.subject for m in expand(table, profile, 1).members if isinstance(m.subject, Pretrain)}
         cells = sorted((cell for cell in runs if "simclr" not in cell), key=lambda cell: float(str(rows[cell])))
         values = [float(str(SAID[table, column](runs[cell]))) for cell in cells]

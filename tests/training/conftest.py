@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Five updates of the livelier mechanisms carry another order of summation past the recorded digits."""
+    """Runs that are held against each other bit by bit have one order of summation."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -14,6 +14,15 @@ from harness.config.schema import Data, Model, Objective, Optimizer, Pretrain, S
 SIZE = 16
 IMAGES = 64
 BYOL: dict[str, Any] = {"predictor": True, "target": "ema", "tau_base": 0.9, "beta": 0.0, "temperature": None}
+SUPERVISED: dict[str, Any] = {
+    "name": "supervised",
+    "label_smoothing": 0.1,
+    "predictor": False,
+    "target": None,
+    "tau_base": None,
+    "beta": 0.0,
+    "temperature": None,
+}
 SIMCLR: dict[str, Any] = {"predictor": False, "target": "online", "tau_base": None, "beta": 1.0, "temperature": 0.1}
 VIEW = View(
     crop_area=(0.4, 1.0),
@@ -78,7 +87,7 @@ def pretrain(
             encoder="resnet_tiny",
             width=1,
             norm="batch",
-            projector=(32, 16),
+            projector=() if objective is SUPERVISED else (32, 16),
             predictor=(32, 16) if objective["predictor"] else None,
         ),
         objective=Objective(**{"name": "bootstrap", **objective}),
@@ -87,6 +96,12 @@ def pretrain(
         seed=0,
         precision=precision or str(torch.get_default_dtype()).removeprefix("torch."),
     )
+
+
+def supervised(**how: Any) -> Pretrain:
+    """A pretraining on labels, by SGD."""
+    spec = pretrain(SUPERVISED, **how)
+    return replace(spec, optimizer=replace(spec.optimizer, name="sgd", weight_decay=1e-2, trust=None))
 
 
 def noise(positions: int, seed: int = 0) -> tuple[Tensor, Tensor]:

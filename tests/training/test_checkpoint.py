@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.training.checkpoint import Checkpoints, write_durably
+from harness.training.checkpoint import Checkpoints
 
 CPU = torch.device("cpu")
 
@@ -55,21 +55,6 @@ def test_a_torn_newest_falls_back(tmp_path: Path, damage: Callable[[bytes], byte
 def test_none_is_none(tmp_path: Path) -> None:
     """A run without a checkpoint starts at the beginning."""
     assert Checkpoints(tmp_path / "nowhere").latest(CPU) is None
-
-
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
-    """No temporary file stays behind, and what was there is still whole."""
-    path = tmp_path / "file"
-    write_durably(path, lambda file: file.write(b"old"))
-
-    def half(file: object) -> None:
-        file.write(b"ne")  # type: ignore[attr-defined]
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_durably(path, half)
-    assert names(tmp_path) == ["file"]
-    assert path.read_bytes() == b"old"
 
 
 def test_what_a_killed_process_left_goes_with_the_next_save(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from small import BYOL, SIMCLR, pretrain
+from small import BYOL, SIMCLR, pretrain, supervised
 
+from harness.config.schema import Pretrain
 from harness.data.prepare import Dataset
 from harness.training import loop
+from harness.training.begin import begin
 from harness.training.checkpoint import Checkpoints
 from harness.training.pretraining import Pretraining
 from harness.training.ranks import Ranks
+from harness.training.supervision import Supervised
 
 CPU = torch.device("cpu")
 UPDATES = 5  # of 256 images in one epoch of the digits
@@ -114,9 +117,13 @@ def test_a_finished_run_makes_no_further_update(tmp_path: Path) -> None:
     assert (again.sum, log.resumptions, log.reports) == (3, [3], {})
 
 
-def train(objective: dict[str, Any], digits: Dataset, folder: Path, stop_before: int | None = None) -> Pretraining:
+SHAPE = {"update": 256, "statistics": 64, "epochs": 1}
+PLAIN = pretrain(BYOL, **SHAPE)
+
+
+def train(spec: Pretrain, digits: Dataset, folder: Path, stop_before: int | None = None) -> Pretraining | Supervised:
     """A real pretraining to its end, or until it is interrupted."""
-    task = Pretraining(pretrain(objective, update=256, statistics=64, epochs=1), digits, CPU, Ranks.join(256, 64), 1)
+    task = begin(spec, digits, CPU, Ranks.join(256, 64), 1)
     assert task.total == UPDATES
     made = task.update
 
@@ -146,27 +153,31 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@pytest.mark.parametrize(("objective", "stops"), [(BYOL, range(UPDATES)), (SIMCLR, [3])], ids=["byol", "simclr"])
+@pytest.mark.parametrize(
+    ("spec", "stops"),
+    [(PLAIN, range(UPDATES)), (pretrain(SIMCLR, **SHAPE), [3]), (supervised(**SHAPE), [1, 4])],
+    ids=["byol", "simclr", "supervised"],
+)
 def test_interrupted_anywhere_is_undisturbed(
-    objective: dict[str, Any], stops: Sequence[int], digits: Dataset, tmp_path: Path
+    spec: Pretrain, stops: Sequence[int], digits: Dataset, tmp_path: Path
 ) -> None:
     """Parameters, buffers, target, momentum and diagnostics are the undisturbed run's."""
-    whole = train(objective, digits, tmp_path / "whole")
+    whole = train(spec, digits, tmp_path / "whole")
     assert len(whole.state.history) == UPDATES
     for stop in stops:
-        train(objective, digits, tmp_path / str(stop), stop_before=stop)
-        resumed = train(objective, digits, tmp_path / str(stop))
+        train(spec, digits, tmp_path / str(stop), stop_before=stop)
+        resumed = train(spec, digits, tmp_path / str(stop))
         assert same(resumed.state_dict(), whole.state_dict()), f"interrupted before update {stop}"
         assert resumed.results() == whole.results()
 
 
 def test_a_second_interruption_from_a_torn_checkpoint(digits: Dataset, tmp_path: Path) -> None:
     """The newest checkpoint is cut off: the run goes on from the one before it, to the same end."""
-    whole = train(BYOL, digits, tmp_path / "whole")
-    train(BYOL, digits, tmp_path / "torn", stop_before=4)
+    whole = train(PLAIN, digits, tmp_path / "whole")
+    train(PLAIN, digits, tmp_path / "torn", stop_before=4)
     newest = max((tmp_path / "torn").iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert same(train(BYOL, digits, tmp_path / "torn").state_dict(), whole.state_dict())
+    assert same(train(PLAIN, digits, tmp_path / "torn").state_dict(), whole.state_dict())
 
 
 def test_a_loss_that_is_no_number_ends_the_run(digits: Dataset, tmp_path: Path) -> None:

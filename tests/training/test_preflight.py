@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import BYOL, IMAGES, SIMCLR, STOPPED, mechanism, noise, pretrain
+from small import BYOL, IMAGES, SIMCLR, STOPPED, mechanism, noise, pretrain, supervised
 
 from harness.config.schema import Pretrain
 from harness.data.prepare import Dataset
 from harness.training.batch_plan import BatchPlan
+from harness.training.feed import Fed
 from harness.training.preflight import InvariantError, inspect, inspect_images, loss_range
-from harness.training.pretraining import Fed, Pretraining
+from harness.training.pretraining import Pretraining
 from harness.training.ranks import Ranks
-from harness.training.state import State, build_state
-from harness.training.step import Plan, update
+from harness.training.state import State, build_state, build_supervised
+from harness.training.step import Plan, update, update_supervised
 
 CPU = torch.device("cpu")
 COLLAPSING: dict[str, Any] = {**STOPPED, "target": "online", "predictor": False}
@@ -37,6 +38,18 @@ def begun(objective: dict[str, Any]) -> tuple[State, Pretrain, torch.Tensor, Ran
 def test_a_sound_pretraining_passes(objective: dict[str, Any]) -> None:
     """Protects every kind of target from false alarms."""
     inspect(*begun(objective))
+
+
+def test_labels_are_looked_at_too() -> None:
+    """Protects supervised runs: what is sound passes; a loss that no logits have, and others' statistics, are found."""
+    spec, ranks = supervised(), Ranks.join(8, 8)
+    state = build_supervised(spec, 10, CPU, ranks)
+    loss, _ = update_supervised(state, Plan(spec, IMAGES), 0, [(noise(8)[0], torch.arange(8))], ranks)
+    inspect(state, spec, loss, ranks)
+    with pytest.raises(InvariantError, match=r"update 1: the loss is 0\.49, and supervised has none outside 0\.50"):
+        inspect(state, spec, torch.tensor(0.49), ranks)
+    with pytest.raises(InvariantError, match="batch statistics are over 4 images, not 8"):
+        inspect(state, spec, loss, Ranks.join(8, 4))
 
 
 def test_a_target_that_is_the_online_network_is_found() -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from small import BYOL, IMAGES, MECHANISMS, SIMCLR, mechanism, noise, pretrain
+from small import BYOL, IMAGES, MECHANISMS, SIMCLR, mechanism, noise, pretrain, supervised
 
 from harness.config.schema import Pretrain
 from harness.training import diagnostics
 from harness.training.batch_plan import BatchPlanError
 from harness.training.ranks import Ranks
-from harness.training.state import build_state
-from harness.training.step import Plan, update
+from harness.training.state import build_state, build_supervised
+from harness.training.step import Plan, update, update_supervised
 
 UPDATES, FEW = 20, 4  # of the plain cells; of the other mechanisms, of which there are many
 CASES = {  # update batch 8: one statistics group over both ranks, or one group on each
@@ -48,6 +48,27 @@ def train(spec: Pretrain, updates: int) -> dict[str, Any]:
     }
 
 
+CLASSES = 10
+LABELLED = {
+    "supervised, one group": supervised(update=8, statistics=8, epochs=4, precision="float64"),
+    "supervised, two groups": supervised(update=8, statistics=4, epochs=4, precision="float64"),
+}
+
+
+def train_on_labels(spec: Pretrain, updates: int) -> dict[str, Any]:
+    """As train, of a network that is trained on labels."""
+    ranks = Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
+    state, plan = build_supervised(spec, CLASSES, torch.device("cpu"), ranks), Plan(spec, IMAGES)
+    view = noise(updates * spec.schedule.update_batch)[0]
+    labels = torch.arange(len(view)) % CLASSES
+    numbers = []
+    for step in range(updates):
+        positions = torch.from_numpy(ranks.plan.positions(step, step + 1)).split(ranks.plan.microbatch)
+        loss, _ = update_supervised(state, plan, step, [(view[own], labels[own]) for own in positions], ranks)
+        numbers.append(float(ranks.average(loss)))
+    return {"numbers": torch.tensor(numbers), **state.state_dict()["network"]}
+
+
 def updates_of(case: str) -> int:
     """How many updates a case makes."""
     return FEW if case in MECHANISMS else UPDATES
@@ -59,6 +80,7 @@ def rank_main(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     result: dict[str, Any] = {name: train(spec, updates_of(name)) for name, spec in CASES.items()}
+    result |= {name: train_on_labels(spec, UPDATES) for name, spec in LABELLED.items()}
     ranks = Ranks.split(8)
     result["microbatch"] = ranks.plan.microbatch
     shared = Path(folder) / "shared"
@@ -89,10 +111,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *LABELLED])
 def test_two_ranks_make_the_update_of_one(case: str, two: list[dict[str, Any]]) -> None:
     """World size changes nothing: losses, diagnostics, parameters, running statistics and target agree to 1e-8."""
-    alone = train(CASES[case], updates_of(case))
+    labelled = case in LABELLED
+    alone = train_on_labels(LABELLED[case], UPDATES) if labelled else train(CASES[case], updates_of(case))
     for found in two:
         assert found[case].keys() == alone.keys()
         for name, value in alone.items():
