@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from harness.config.durable import write_durably
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
 from harness.config.identity import plain, run_key
@@ -23,7 +24,6 @@ from harness.models.haiku import read_haiku
 from harness.models.shape import MismatchError, Padding, fit
 from harness.models.state_dict import read_safetensors, read_torch
 from harness.tracking.record import Record, Runs
-from harness.training.checkpoint import write_durably
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

@@ -1,4 +1,4 @@
-"""From cells to what is known of their runs: the one place where reports meet the store."""
+"""From cells to what is known of their runs: the one place where reports meet results."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from harness.config.datasets import DATASETS
 from harness.config.expand import Expansion, Member
 from harness.config.metrics import METRICS
-from harness.tracking.store import Store, Stored
+from harness.tracking.results import Results
+from harness.tracking.store import Stored
 
 PRETRAINED = "pretrain."  # metrics that the pretraining itself leaves, as alignment and uniformity
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One seed of a cell: its runs as stored, None where the store has none."""
+    """One seed of a cell: its runs as stored, None where there are none."""
 
     seed: int
     subject_key: str
@@ -44,10 +45,10 @@ class SeedResult:
         return bool(self.subject is not None and self.subject.flags.get("collapsed"))
 
 
-def collect(expansion: Expansion, store: Store) -> dict[str, list[SeedResult]]:
+def collect(expansion: Expansion, results: Results) -> dict[str, list[SeedResult]]:
     """The results of every cell, in the order of the seeds."""
     keys = {key for member in expansion.members for key in (member.subject_key, member.evaluation_key)}
-    stored = store.find(sorted(keys))
+    stored = results.find(sorted(keys))
     cells: dict[str, list[SeedResult]] = {cell: [] for cell in expansion.cells}
     for member in expansion.members:
         cells[member.cell].append(_result(member, stored))

@@ -7,41 +7,49 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.config.expand import Expansion
-from harness.reporting.collect import SeedResult
-from harness.tracking.record import Record, Runs
+from harness.reporting.collect import collect
+from harness.tracking.record import Record
+from harness.tracking.results import Results
+from harness.tracking.store import Stored
 
 
-def explanation(expansion: Expansion, cell: str, results: list[SeedResult], runs: Runs, uri: str) -> dict[str, Any]:
+def explanation(expansion: Expansion, cell: str, results: Results) -> dict[str, Any]:
     """As plain data, for --json and for `lines`."""
     seeds = []
-    for result in results:
-        entry: dict[str, Any] = {"seed": result.seed, "state": result.state, "runs": {}}
+    for one in collect(expansion, results)[cell]:
+        entry: dict[str, Any] = {"seed": one.seed, "state": one.state, "runs": {}}
         for role, key, stored in (
-            ("subject", result.subject_key, result.subject),
-            ("evaluation", result.evaluation_key, result.evaluation),
+            ("subject", one.subject_key, one.subject),
+            ("evaluation", one.evaluation_key, one.evaluation),
         ):
-            record = runs.read(key)
+            record, folder = results.record(key), results.folder(key)
             entry["runs"][role] = {
                 "key": key,
                 "mlflow_run": stored.run_id if stored else None,
-                "folder": str(runs.folder(key)),
-                **({} if record is None else _facts(record)),
+                "folder": str(folder) if folder else None,
+                **_facts(stored, record),
             }
         seeds.append(entry)
     member = next(m for m in expansion.members if m.cell == cell)
     return {
         "cell": f"table{expansion.table}:{cell}",
         "profile": expansion.profile,
-        "mlflow": uri,
+        "mlflow": results.uri,
         "subject": asdict(member.subject),
         "evaluation": asdict(member.evaluation),
         "seeds": seeds,
     }
 
 
-def _facts(record: Record) -> dict[str, Any]:
-    names = ("state", "results", "flags", "selection", "commit", "environment", "cost", "error")
-    return {name: value for name in names if (value := getattr(record, name))}
+def _facts(stored: Stored | None, record: Record | None) -> dict[str, Any]:
+    """What tables are made from, as they read it; the rest from the record."""
+    facts: dict[str, Any] = {}
+    for source, names in (
+        (stored or record, ("state", "results", "flags")),
+        (record, ("selection", "commit", "environment", "cost", "error", "notes")),
+    ):
+        facts.update({name: value for name in names if (value := getattr(source, name, None))})
+    return facts
 
 
 def lines(explained: dict[str, Any]) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.config.durable import write_json
 from harness.config.errors import ConfigError
 from harness.config.structure import StructureError, structure
 
@@ -87,17 +87,3 @@ class Runs:
         if not self.path.is_dir():
             return []
         return sorted(path.parent.name for path in self.path.glob("*/record.json"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all, and on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from harness.tracking.record import Record
@@ -25,6 +25,7 @@ class Stored:
     results: dict[str, float] = field(default_factory=dict)
     flags: dict[str, bool] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    experiment: str = ""  # MLflow's number of the experiment that the run is in
 
 
 class Store(Protocol):
@@ -46,17 +47,20 @@ class Store(Protocol):
         """
         ...
 
+    def label(self, stored: Stored, labels: Mapping[str, str]) -> None:
+        """Add tags to a run that was found."""
+        ...
+
     def forget(self, key: str) -> None:
         """Take the run of a key out of the store."""
         ...
 
 
 class MemoryStore:
-    """The same contract in a dictionary."""
+    """The same contract in a dictionary; `uri` where it stands in for a server."""
 
-    uri = "memory"
-
-    def __init__(self) -> None:
+    def __init__(self, uri: str = "memory") -> None:
+        self.uri = uri
         self.runs: dict[str, Stored] = {}
         self.points: dict[str, dict[tuple[int, int, str], float]] = {}  # by time, step and name
         self._attempt: dict[str, tuple[float, int]] = {}
@@ -88,6 +92,9 @@ class MemoryStore:
         )
         self.runs[record.key] = stored
         return stored
+
+    def label(self, stored: Stored, labels: Mapping[str, str]) -> None:
+        self.runs[stored.key] = replace(stored, labels={**stored.labels, **labels})
 
     def forget(self, key: str) -> None:
         for known in (self.runs, self.points, self._attempt):

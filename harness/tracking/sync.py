@@ -20,6 +20,14 @@ def _stamp(runs: Runs, key: str) -> str:
     return f"{FORM}:{record.st_mtime_ns}:{spool.stat().st_size if spool.exists() else 0}"
 
 
+def _joined(known: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """`own` labels with what other plans have said under the same names: a run may stand in many tables and cells."""
+    return {
+        name: ",".join(dict.fromkeys([*filter(None, known.get(name, "").split(",")), *value.split(",")]))
+        for name, value in own.items()
+    }
+
+
 def sync(
     runs: Runs,
     store: Store,
@@ -30,26 +38,29 @@ def sync(
 ) -> list[str]:
     """Put every run of `keys` whose record, spool or labels the store has not seen; return their keys.
 
-    A record that cannot be read is said to `warn` and left out; the others go on. `rebuild` takes every run out of the
-    store first and puts it anew.
+    A record or spool that cannot be read is said to `warn` and left out; the others go on. `rebuild` takes every run
+    out of the store first and puts it anew.
     """
     known = [key for key in keys if (runs.folder(key) / "record.json").exists()]
     stored = store.find(known)
     changed = []
     for key in known:
-        own = (labels or {}).get(key, {})
+        own = _joined(stored[key].labels if key in stored else {}, (labels or {}).get(key, {}))
         stamp = _stamp(runs, key)
-        if not rebuild and key in stored and stored[key].stamp == stamp and own.items() <= stored[key].labels.items():
+        if not rebuild and key in stored and stored[key].stamp == stamp:
+            if not own.items() <= stored[key].labels.items():
+                store.label(stored[key], own)
+                changed.append(key)
             continue
         try:
             record = runs.read(key)
+            points, forgotten = Spool(runs.folder(key) / "spool.jsonl").history()
         except RecordError as error:
             warn(str(error))
             continue
         assert record is not None, "its file was there a moment ago"
         if rebuild:
             store.forget(key)
-        points, forgotten = Spool(runs.folder(key) / "spool.jsonl").history()
         store.put(record, points, stamp, own, forgotten)
         changed.append(key)
     return changed

@@ -73,7 +73,6 @@ def test_labels_say_where_a_run_stands(planned: Planning, two_cells: Expansion) 
     plan = planned(replace(two_cells, members=(*two_cells.members, again)))
     assert plan.labels()[again.subject_key] == {
         "harness.profile": "laptop",
-        "harness.cell": "table5b:byol",
         "table.5b": "byol,baseline",
     }
 

@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score
 
+from harness.config.expand import expand
 from harness.config.identity import run_key
 from harness.config.schema import Linear, Pretrain, RandomEncoder
+from harness.data import augment
+from harness.data.draws import Draws, centre
 from harness.data.errors import DataError
+from harness.data.loader import Loader
+from harness.data.prepare import open_dataset
 from harness.launch import task
 from harness.launch.task import Place, execute, fail, read_spec, write_spec
+from harness.models.networks import Classifier
 from harness.tracking.record import Runs
 from harness.tracking.spool import Spool
 from harness.training.pretraining import Pretraining
@@ -56,6 +63,37 @@ def test_a_pretraining_and_its_evaluation(runs: Runs, place: Place, tiny: Tiny) 
     assert 30 < measured.results["linear_imagenet.top1"] <= measured.results["linear_imagenet.top5"] <= 100
     assert measured.selection == json.loads((runs.folder(measured.key) / "selection.json").read_text())
     assert measured.selection["chosen"] in measured.selection["candidates"]
+
+
+def test_a_supervised_pretraining_and_its_evaluation(runs: Runs, place: Place, tiny: Tiny) -> None:
+    """Labels learned in 3 epochs, the test scored once by the network's own classifier, the encoder taken as any."""
+    subject = expand("extras", "laptop", seeds=1, cell="supervised").members[0].subject
+    assert isinstance(subject, Pretrain)
+    subject = replace(subject, schedule=replace(subject.schedule, epochs=3))
+    record = execute(write_spec(runs, subject), place)
+    assert (record.state, record.kind, record.flags) == ("done", "pretrain", {})
+    assert set(record.results) == {f"pretrain.{name}" for name in ("loss", "train_top1", "top1", "top5")}
+    assert record.results["pretrain.top1"] > 70
+    checkpoint = torch.load(max((runs.folder(record.key) / "checkpoints").iterdir()))["state"]["network"]
+    assert record.results["pretrain.top1"] == pytest.approx(_top1(subject, checkpoint, Path(place.data)))
+    measured = execute(write_spec(runs, replace(tiny[1], subject=record.key)), place)
+    assert measured.results["linear_imagenet.top1"] > 70
+
+
+def _top1(spec: Pretrain, state: dict[str, torch.Tensor], data: Path) -> float:
+    """Of a network's checkpoint on the test images, by hand: scikit-learn's digits are small enough to take whole."""
+    dataset = open_dataset("digits", data)
+    network = Classifier(spec.model, dataset.classes).eval()
+    network.load_state_dict(state)
+
+    def middle(_part: range, _index: Any, height: Any, width: Any) -> tuple[Draws]:
+        return (centre(height, width),)
+
+    with Loader(dataset.beton("test"), 500, spec.data.image_size) as loader:
+        (batch,) = loader.batches(dataset.indices("test"), middle)
+    with torch.no_grad():
+        named = network(augment.by_torch(batch.crops[0], batch.draws[0], dataset.mean, dataset.std)).argmax(1)
+    return 100 * float(accuracy_score(batch.label, named))
 
 
 def test_the_saved_encoder_is_the_trained_one(runs: Runs, place: Place, tiny: Tiny) -> None:

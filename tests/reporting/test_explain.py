@@ -7,16 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.config.expand import expand
-from harness.reporting.collect import collect
 from harness.reporting.explain import explanation, lines
 from harness.tracking.record import Record, Runs
-from harness.tracking.store import MemoryStore
+from harness.tracking.results import Live
+from harness.tracking.store import MemoryStore, Stored
 from harness.tracking.sync import sync
 
 
 def test_a_cell_of_which_one_seed_is_finished(tmp_path: Path) -> None:
     """Protects the way back from a number: keys, records, commits, specs and the runs in MLflow, as JSON."""
-    runs, store = Runs(tmp_path / "runs"), MemoryStore()
+    runs, store = Runs(tmp_path / "runs"), MemoryStore("sqlite:///x")
     expansion = expand("5b", "laptop", 2, "byol")
     done = expansion.members[0]
     for key, kind, results in (
@@ -37,7 +37,7 @@ def test_a_cell_of_which_one_seed_is_finished(tmp_path: Path) -> None:
         )
         runs.write(record)
     sync(runs, store, runs.keys())
-    facts = explanation(expansion, "byol", collect(expansion, store)["byol"], runs, "sqlite:///x")
+    facts = explanation(expansion, "byol", Live(store, runs))
     assert json.loads(json.dumps(facts)) == json.loads(json.dumps(facts, default=str)), "JSON types alone"
     assert (facts["cell"], facts["profile"], facts["mlflow"]) == ("table5b:byol", "laptop", "sqlite:///x")
     assert json.loads(json.dumps(facts["subject"])) == json.loads(json.dumps(asdict(done.subject)))
@@ -55,3 +55,16 @@ def test_a_cell_of_which_one_seed_is_finished(tmp_path: Path) -> None:
     for part in ("table5b:byol at profile laptop", done.subject_key, "linear_imagenet.top1: 90", "tau_base: 0.95"):
         assert part in text
     assert "seed 1: pending" in text
+
+
+def test_it_says_what_the_table_says(tmp_path: Path) -> None:
+    """Protects a reader from two numbers for one run: where records are elsewhere, what MLflow has is explained."""
+    expansion, store = expand("5b", "laptop", 1, "byol"), MemoryStore()
+    (member,) = expansion.members
+    told = {"linear_imagenet.top1": 42.0}
+    store.runs[member.evaluation_key] = Stored(member.evaluation_key, "run", "done", "", told, {"odd": True})
+    (seed,) = explanation(expansion, "byol", Live(store, Runs(tmp_path / "runs")))["seeds"]
+    evaluation = seed["runs"]["evaluation"]
+    assert (evaluation["state"], evaluation["results"], evaluation["flags"]) == ("done", told, {"odd": True})
+    assert "commit" not in evaluation
+    assert seed["state"] == "done"

@@ -21,7 +21,8 @@ from mlflow.entities import Run
 from mlflow.store.db import utils
 from mlflow.tracking import MlflowClient
 
-from harness.tracking.mlflow_store import EXPERIMENT, MlflowStore, quiet
+from harness.tracking.mlflow_run import EXPERIMENT
+from harness.tracking.mlflow_store import MlflowStore
 
 Make = Callable[..., Record]
 KEY = "0" * 16
@@ -31,7 +32,6 @@ POINTS = [Point(1_000, 10, {"pretrain.loss": 4.0, "pretrain.spread": 0.5}), Poin
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One store for the module, as making its tables takes seconds; each test has keys of its own."""
-    quiet()
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'new folder' / 'mlflow.db'}"
 
 
@@ -142,6 +142,40 @@ def test_a_second_attempt_replaces_the_first(store: MlflowStore, uri: str, recor
     assert seen == [("FAILED", "boom"), ("RUNNING", None), ("FINISHED", None)]
     stored = store.find([key])[key]
     assert (stored.results, stored.flags) == ({"loss": 1.0}, {"collapsed": False})
+
+
+def test_a_result_corrected_by_hand(store: MlflowStore, uri: str, record: Make, runs: Runs) -> None:
+    """Protects a table from the former number: of two results at one time MLflow shows the larger."""
+    key = "8" * 16
+    for results in ({"x": 90.0, "y": 1.0, "z": math.nan}, {"x": 80.0, "z": math.nan}):
+        runs.write(record(key, results=results))
+        assert sync(runs, store, [key]) == [key]
+        found = store.find([key])[key].results
+        assert found.keys() == results.keys()
+        assert found["x"] == results["x"]
+    (run,) = _runs(uri, key)
+    runs.write(record(key, results={"x": 80.0, "z": math.nan, "more": 1.0}))
+    assert sync(runs, store, [key]) == [key]
+    assert [one.info.run_id for one in _runs(uri, key)] == [run.info.run_id], "what is new is added"
+
+
+def test_labels_are_added(store: MlflowStore, uri: str, record: Make) -> None:
+    """Protects a run that another table wants as well from being sent again: its tags grow, nothing else changes."""
+    put = store.put(record("9" * 16), POINTS, "1", {"table.5a": "tau_0.99"})
+    store.label(put, {"table.5b": "byol"})
+    stored = store.find(["9" * 16])["9" * 16]
+    assert (stored.labels["table.5a"], stored.labels["table.5b"]) == ("tau_0.99", "byol")
+    assert (stored.run_id, stored.stamp, stored.results) == (put.run_id, "1", put.results)
+
+
+def test_many_are_found_at_once(store: MlflowStore, record: Make) -> None:
+    """Protects the searches that go at the same time from answering for each other."""
+    keys = [f"{number:016x}" for number in range(100, 120)]
+    for number, key in enumerate(keys[::2]):
+        store.put(record(key, spec={}, results={"x": float(number)}), [], "1", {})
+    found = store.find(keys)
+    assert list(found) == keys[::2]
+    assert [stored.results["x"] for stored in found.values()] == list(range(10))
 
 
 def test_forgotten_points_are_taken_out(store: MlflowStore, uri: str, record: Make, runs: Runs) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.durable import write_json
 from harness.config.errors import ConfigError
-from harness.tracking.record import Record, RecordError, Runs, write_json
+from harness.tracking.record import Record, RecordError, Runs
 
 Make = Callable[..., Record]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from harness.tracking.mlflow_store import EXPERIMENT, MlflowStore
+from harness.tracking.mlflow_run import EXPERIMENT
+from harness.tracking.mlflow_store import MlflowStore
 from harness.tracking.record import Record, Runs
 from harness.tracking.spool import Spool
 from harness.tracking.store import StoreError

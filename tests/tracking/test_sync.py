@@ -44,6 +44,34 @@ def test_labels_are_added_and_kept(runs: Runs, record: Make) -> None:
     assert store.find([A])[A].labels == {"table.5b": "byol", "table.5a": "tau_0.99"}
 
 
+def test_the_cells_of_one_table_are_joined(runs: Runs, record: Make) -> None:
+    """Protects plans of one cell and of all from undoing each other's labels, sent forth and back with every report."""
+    store = MemoryStore()
+    runs.write(record(A))
+    one, whole = {A: {"table.5b": "byol"}}, {A: {"table.5b": "byol,twin", "harness.profile": "laptop"}}
+    assert sync(runs, store, [A], one) == [A]
+    assert sync(runs, store, [A], whole) == [A]
+    assert sync(runs, store, [A], one) == sync(runs, store, [A], whole) == []
+    runs.write(record(A, results={"x": 1.0}))
+    assert sync(runs, store, [A], one) == [A]
+    assert store.find([A])[A].labels == {"table.5b": "byol,twin", "harness.profile": "laptop"}
+
+
+def test_labels_alone_do_not_send_the_run(runs: Runs, record: Make) -> None:
+    """Protects long curves from being sent again because one more table wants their run."""
+
+    class Labelled(MemoryStore):
+        def put(self, *_: object, **__: object) -> Stored:
+            raise AssertionError("sent again")
+
+    store = Labelled()
+    runs.write(record(A))
+    sync(runs, first := MemoryStore(), [A])
+    store.runs = first.runs
+    assert sync(runs, store, [A], {A: {"table.5b": "byol"}}) == [A]
+    assert store.find([A])[A].labels == {"table.5b": "byol"}
+
+
 def test_forgotten_points_are_taken_out(runs: Runs, record: Make) -> None:
     """Protects each step of a resumed run from standing twice, though it was sent before the run was stopped."""
     store, spool = MemoryStore(), _spool(runs, A)
@@ -69,14 +97,15 @@ def test_a_store_that_lost_everything(runs: Runs, record: Make) -> None:
 
 
 def test_a_nonsense_record_is_named(runs: Runs, record: Make) -> None:
-    """Protects a report from passing over a broken record in silence, and the others from being held up by it."""
-    for key in (A, B):
-        runs.write(record(key))
-    (runs.folder(A) / "record.json").write_text("{")
-    said: list[str] = []
-    assert sync(runs, MemoryStore(), [A, B], warn=said.append) == [B]
-    assert len(said) == 1
-    assert A in said[0]
+    """Protects a report from passing over a broken file in silence, and the others from being held up by it."""
+    for name in ("record.json", "spool.jsonl"):
+        for key in (A, B):
+            runs.write(record(key))
+        (runs.folder(A) / name).write_text("{\n")
+        said: list[str] = []
+        assert sync(runs, MemoryStore(), [A, B], warn=said.append) == [B]
+        assert len(said) == 1
+        assert str(runs.folder(A) / name) in said[0]
 
 
 class Flaky(MemoryStore):
