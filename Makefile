@@ -4,14 +4,16 @@ export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS HARNESS
 # Byte code is kept: Ray starts many Python processes, and each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 OPTIONS = --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CELL),--cell $(CELL))
+PLANNING = $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS)) $(if $(GPUS_PER_RUN),--gpus-per-run $(GPUS_PER_RUN)) \
+  $(if $(BUDGET),--budget-gpu-hours $(BUDGET))
 HARNESS = .venv/bin/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tables plan report status ui sync test check bench-loader bench-memory format lock
+.PHONY: help setup tables figures plan report status ui sync test check bench-loader bench-memory bench-report docs format lock
 .DELETE_ON_ERROR:
 
 help: ## list what can be typed
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z% -]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: PROFILE SEEDS CELL RAY_ADDRESS MLFLOW_TRACKING_URI HARNESS_DATA HARNESS_HOME HARNESS_WORKERS"
 
 .venv/ready: requirements.lock pyproject.toml cluster/setup.sh
@@ -22,23 +24,29 @@ setup: .venv/ready ## make .venv, with everything in it
 table%: .venv/ready ## run what table5b (or another) is missing at PROFILE, render and print it
 	@$(HARNESS) run $@ $(OPTIONS)
 
-tables: .venv/ready ## all tables
-	@$(HARNESS) run tables $(OPTIONS)
+figure%: .venv/ready ## run what figure3a (or another) is missing at PROFILE, and draw it
+	@$(HARNESS) run $@ $(OPTIONS)
 
-plan-table%: .venv/ready ## the runs of one table, their state and cost; starts nothing
-	@$(HARNESS) plan table$* $(OPTIONS)
+tables: .venv/ready ## all tables and figures, and the page; TABLES="5a table14 figure3b" takes these alone
+	@$(HARNESS) run $(or $(TABLES),tables) $(OPTIONS)
 
-plan: .venv/ready ## the runs of all tables
-	@$(HARNESS) plan tables $(OPTIONS)
+figures: .venv/ready ## all figures
+	@$(HARNESS) run figures $(OPTIONS)
 
-report-table%: .venv/ready ## render one table from what is finished
-	@$(HARNESS) report table$* $(OPTIONS)
+plan-table% plan-figure%: .venv/ready ## the runs of one table or figure, their state and cost; starts nothing
+	@$(HARNESS) plan $(@:plan-%=%) $(OPTIONS) $(PLANNING)
 
-report: .venv/ready ## render all tables from what is finished
-	@$(HARNESS) report tables $(OPTIONS)
+plan: .venv/ready ## what each table takes, and with BUDGET=hours [GPU=h100] [GPUS=64] what that buys; starts nothing
+	@$(HARNESS) plan $(TABLES) $(OPTIONS) $(PLANNING)
+
+report-table% report-figure%: .venv/ready ## render one table, or draw one figure, from what is finished
+	@$(HARNESS) report $(@:report-%=%) $(OPTIONS)
+
+report: .venv/ready ## render everything from what is finished, with a page to look at [FROM=results.json]
+	@$(HARNESS) report $(TABLES) $(OPTIONS) $(if $(FROM),--from $(FROM))
 
 status: .venv/ready ## how far every run is
-	@$(HARNESS) status tables $(OPTIONS)
+	@$(HARNESS) status $(TABLES) $(OPTIONS)
 
 sync: .venv/ready ## send every record and spool to MLflow
 	@$(HARNESS) sync
@@ -46,7 +54,10 @@ sync: .venv/ready ## send every record and spool to MLflow
 ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
 	@.venv/bin/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${HARNESS_HOME:-$(CURDIR)/.harness}/mlflow.db}"
 
-test: .venv/ready ## the tests
+.venv/test_tools: .venv/ready cluster/test_tools.sh
+	@bash cluster/test_tools.sh
+
+test: .venv/ready .venv/test_tools ## the tests
 	@.venv/bin/python -m pytest
 
 check: .venv/ready ## lint, types, import contracts
@@ -66,6 +77,12 @@ bench-loader: .venv/bench/ready ## the loader against its peers: SAMPLE=a parque
 
 bench-memory: .venv/ready ## whether memory stays flat over five epochs of 100,000 images
 	@.venv/bin/python bench/memory.py
+
+bench-report: .venv/ready ## how long reports take over 10,000 runs: HOME_OF_RUNS=a folder for them
+	@.venv/bin/python bench/report.py --strict $(if $(HOME_OF_RUNS),--home $(HOME_OF_RUNS))
+
+docs: .venv/ready ## write the generated parts of docs/deviations.md anew
+	@.venv/bin/python -m harness.reporting.deviations
 
 format: .venv/ready ## put the code into ruff's form
 	@.venv/bin/ruff check --fix

@@ -40,7 +40,14 @@ def _parser() -> _Parser:
     run.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)  # nobody starts everything by leaving it out
     plan = verbs.add_parser("plan", parents=[chosen, as_json], help="what would run and its cost; starts nothing")
     _add_plan(plan)
-    verbs.add_parser("report", parents=[chosen], help="render from what is finished")
+    report = verbs.add_parser("report", parents=[chosen], help="render from what is finished")
+    report.add_argument(
+        "--from",
+        dest="results_file",
+        type=Path,
+        metavar="FILE",
+        help="read a file of `export-results`, not the runs",
+    )
     verbs.add_parser("status", parents=[chosen, as_json], help="how far the runs are")
     explain = verbs.add_parser(
         "explain", parents=[as_json], help="the runs behind a cell, as in `explain table5b:byol`"
@@ -49,6 +56,8 @@ def _parser() -> _Parser:
     explain.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop")
     prepare = verbs.add_parser("prepare", help="write a dataset's files, from its owner's; without a name, list them")
     _add_prepare(prepare)
+    results = verbs.add_parser("export-results", help="write all that reports need of every run into one file")
+    results.add_argument("file", type=Path, metavar="FILE.json[.gz]")
     sync = verbs.add_parser("sync", help="send every record and spool to MLflow")
     sync.add_argument("--rebuild", action="store_true", help="take every run out of MLflow first and send it anew")
     retire = verbs.add_parser("retire", help="take a run, and what evaluates it, out of the tables")

@@ -87,7 +87,7 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("plan 5b --seeds many", "--seeds: must be a whole number of at least 1, not 'many'"),
         ("plan 5b --seeds 4", "SEEDS=4: table 5b declares 3 (experiments/tables/table5b.yaml:6)"),
         ("plan table5bb", "unknown table '5bb'; did you mean '5b'?"),
-        ("report table99", "unknown table '99'; known: 1a, 1b, 2a,"),
+        ("report tablexy", "unknown table 'xy'; known: 1a, 1b, 2a,"),
         ("status table", "unknown table ''; known: 1a, 1b, 2a,"),
         ("plan 5b --profile labtop", "unknown profile 'labtop'; did you mean 'laptop'?"),
         ("run 5b --profile labtop", "unknown profile 'labtop'; did you mean 'laptop'?"),

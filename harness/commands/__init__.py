@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.commands.keep import export_encoder, gc, import_encoder, prepare, retire, sync_all
+from harness.commands.keep import export_encoder, export_results, gc, import_encoder, prepare, retire, sync_all
 from harness.commands.plan import plan, status
 from harness.commands.report import explain, report
 from harness.commands.run import run
@@ -18,6 +18,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "prepare": prepare,
     "import": import_encoder,
     "export": export_encoder,
+    "export-results": export_results,
     "sync": sync_all,
     "retire": retire,
     "gc": gc,

@@ -86,11 +86,16 @@ def _restricted(expansion: Expansion, cells: set[str]) -> Expansion:
     return replace(expansion, cells=tuple(cell for cell in expansion.cells if cell in cells), members=members)
 
 
-def plan_of(expansions: Sequence[Expansion], profile: str, here: Site, gpu: str | None = None) -> Plan:
-    """What the tables need, reckoned on the machine called `gpu`, or on the profile's."""
+def plan_of(
+    expansions: Sequence[Expansion], profile: str, here: Site, gpu: str | None = None, measured: bool = True
+) -> Plan:
+    """What the tables need, reckoned on the machine called `gpu`, or on the profile's.
+
+    measured: on what finished runs took; without, no record but the tables' own is read.
+    """
     file, document = read_profile(profile)
     machine = machine_named(gpu, "--gpu") if gpu else machine_named(file.machine, document.where("machine"))
-    made = make_plan(expansions, here.runs, Scale(machine, speeds(here.runs, machine)))
+    made = make_plan(expansions, here.runs, Scale(machine, speeds(here.runs, machine) if measured else {}))
     for run in made.runs:
         if run.status == "unreadable":
             _warn_of_record(run.key, here)
@@ -107,4 +112,6 @@ def _warn_of_record(key: str, here: Site) -> None:
 
 def all_plans(here: Site) -> list[Plan]:
     """Every table at every profile."""
-    return [plan_of([expand(table, one) for table in table_ids()], one, here) for one in profile_names()]
+    return [
+        plan_of([expand(table, one) for table in table_ids()], one, here, measured=False) for one in profile_names()
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from harness.commands.chosen import all_plans, say, warn
 from harness.commands.report import open_store
 from harness.config.errors import ConfigError
 from harness.launch import housekeeping
-from harness.launch.site import site
-from harness.tracking.store import StoreError
+from harness.launch.plan import Plan
+from harness.launch.site import Site, commit, site
+from harness.tracking.results import Live
+from harness.tracking.snapshot import write_snapshot
+from harness.tracking.store import Store, StoreError
 from harness.tracking.sync import sync
 
 
@@ -38,12 +42,28 @@ def export_encoder(key: str, form: str, out: Path | None) -> int:
 def sync_all(rebuild: bool) -> int:
     """Send every record and spool; safe to repeat."""
     here = site()
-    labels = {key: own for plan in all_plans(here) for key, own in plan.labels().items()}
+    changed = _synced(open_store(here), here, all_plans(here), rebuild)
+    say(f"{len(changed)} of {len(here.runs.keys())} runs sent to {here.tracking_uri}")
+    return 0
+
+
+def _synced(store: Store, here: Site, plans: Sequence[Plan], rebuild: bool = False) -> list[str]:
+    labels = {key: own for plan in plans for key, own in plan.labels().items()}
     try:
-        changed = sync(here.runs, open_store(here), here.runs.keys(), labels, warn, rebuild)
+        return sync(here.runs, store, here.runs.keys(), labels, warn, rebuild)
     except StoreError as error:
         raise ConfigError(f"{error}; nothing is lost, try again when it answers") from None
-    say(f"{len(changed)} of {len(here.runs.keys())} runs sent to {here.tracking_uri}")
+
+
+def export_results(file: Path) -> int:
+    """Write all that reports need of every run of every table into one file."""
+    here = site()
+    store, plans = open_store(here), all_plans(here)
+    _synced(store, here, plans)
+    keys = {key for plan in plans for key in (*(run.key for run in plan.runs), *plan.subjects)}
+    written = write_snapshot(file, Live(store, here.runs), keys, commit())
+    size = file.stat().st_size / 1e6
+    say(f"{written} runs in {file}, {size:.1f} MB; `harness report --from {file}` rebuilds the tables")
     return 0
 
 

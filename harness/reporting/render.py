@@ -1,182 +1,41 @@
-"""A table as csv (long form, one row a cell and metric), Markdown and LaTeX (the paper's shape, ours beside paper)."""
+"""What every printed form of a table shares: the texts of its numbers, and its grid of rows and columns."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from harness.config.metrics import METRICS
 from harness.reporting.aggregate import CellNumber, Table
-from harness.reporting.layout import LabelValue
+from harness.reporting.layout import LabelValue, Leaf, Row, cells_of
 
 HALF_RANGE_SHOWN = 0.25  # the paper prints a spread only above this
 COLLAPSED = "†"
 DIVERGED = "‡"
+NOT_FINITE = "§"
 MISSING = "--"
 
-CSV_COLUMNS = (
-    "table",
-    "cell",
-    "metric",
-    "ours",
-    "ours_half_range",
-    "seeds",
-    "paper",
-    "paper_half_range",
-    "delta",
-    "status",
-    "verdict",
-    "run_keys",
-)
+Side = Literal["ours", "paper"]
 
 
-def render_csv(table: Table) -> str:
-    """Numbers to the twelfth digit and decimal, beyond which is noise; an empty field is a number there is not."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for number in _in_order(table):
-        paper = number.paper
-        writer.writerow(
-            [
-                table.layout.table,
-                number.cell,
-                number.metric,
-                _full(number.ours),
-                _full(number.half_range),
-                number.seeds,
-                _full(paper.mean if paper else None),
-                _full(paper.half_range if paper else None),
-                _full(None if table.stand_in else number.delta),
-                number.status,
-                "",  # no verdict is given where data or scale differ, nor under three seeds at the paper's
-                " ".join(number.run_keys),
-            ]
-        )
-    return out.getvalue()
-
-
-def render_markdown(table: Table) -> str:
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in (_header(table), *_body(table))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    title = f"**Table {table.layout.table}.** {table.layout.caption}"
-    return "\n".join([title, "", *lines, "", *(f"{line}  " for line in footer(table)), ""])
-
-
-def render_latex(table: Table) -> str:
-    """One floating table; the document needs booktabs and amssymb."""
-    header = _header(table)
-    lines = [
-        "% needs \\usepackage{booktabs,amssymb}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{_tex(table.layout.caption)}}}",
-        f"\\begin{{tabular}}{{{'l' * len(table.layout.columns)}{'r' * (len(header) - len(table.layout.columns))}}}",
-        "\\toprule",
-        " & ".join(_tex(cell) for cell in header) + " \\\\",
-        "\\midrule",
-        *(" & ".join(_tex(cell) for cell in row) + " \\\\" for row in _body(table)),
-        "\\bottomrule",
-        "\\end{tabular}",
-        "\\\\[1ex]",
-        "\\begin{minipage}{0.9\\linewidth}\\footnotesize",
-        *(_tex(line) + "\\par" for line in footer(table)),
-        "\\end{minipage}",
-        "\\end{table}",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def footer(table: Table) -> list[str]:
-    """What a reader must know to read the numbers."""
-    lines = [f"Profile {table.profile}. Paper: {table.layout.source}."]
-    if table.stand_in:
-        lines.append(
-            "Ours is made from stand-in data at a small scale: it shows the order of the rows, not the paper's numbers."
-        )
-    if any(number.collapsed for number in table.numbers.values()):
-        lines.append(f"{COLLAPSED} collapsed by the diagnostics of every seed, or of as many as stated.")
-    if any(number.diverged for number in table.numbers.values()):
-        lines.append(f"{DIVERGED} diverged, every seed or as many as stated: such a seed counts as chance.")
-    lines += [f"{cell} is an imported encoder, not trained by this harness." for cell in table.imported]
-    for metric, number in table.untrained.items():
-        lines.append(f"The untrained encoder has {METRICS[metric].title} {_ours(number)}.")
-    spread = max((n.wanted for n in table.numbers.values()), default=0)
-    if spread > 1:
-        lines.append(f"Mean of {spread} seeds, ± half the range where that is above {HALF_RANGE_SHOWN}.")
-    lines += [f"Note: {doubt}" for doubt in table.layout.doubts]
-    for number in _in_order(table):
-        if number.status != "complete":
-            lines.append(f"{number.cell}: {number.status}, {number.seeds} of {number.wanted} seeds finished.")
-    return lines
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """tables/built/<profile>/table<ID>.{csv,md,tex}, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    forms: dict[str, Callable[[Table], str]] = {"csv": render_csv, "md": render_markdown, "tex": render_latex}
-    written = []
-    for suffix, render in forms.items():
-        path = folder / f"table{table.layout.table}.{suffix}"
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text(render(table), encoding="utf-8")
-        temporary.replace(path)
-        written.append(path)
-    return written
-
-
-def _in_order(table: Table) -> Iterator[CellNumber]:
-    for row in table.layout.rows:
-        for metric in table.layout.metrics:
-            number = table.numbers.get((str(row["cell"]), metric))
-            if number is not None:
-                yield number
-
-
-def _header(table: Table) -> list[str]:
-    header = list(table.layout.columns.values())
-    for metric in table.layout.metrics:
-        header += [f"{METRICS[metric].title}, ours", f"{METRICS[metric].title}, paper"]
-    return header
-
-
-def _body(table: Table) -> Iterator[list[str]]:
-    for row in table.layout.rows:
-        cell = str(row["cell"])
-        if cell not in table.cells:
-            continue
-        line = [_symbol(row.get(name)) for name in table.layout.columns]
-        for metric in table.layout.metrics:
-            number = table.numbers[cell, metric]
-            line += [_ours(number), _paper(number)]
-        yield line
-
-
-def _symbol(value: LabelValue) -> str:
-    if isinstance(value, bool):
-        return "✓" if value else ""
-    return "" if value is None else str(value)
-
-
-def _ours(number: CellNumber) -> str:
-    if number.ours is None:
-        return MISSING
+def ours_text(number: CellNumber) -> str:
+    if number.status == "quoted":
+        return ""
     metric = METRICS[number.metric]
-    text, shown = metric.text(number.ours), HALF_RANGE_SHOWN if metric.unit == "percent" else 0.0
+    text = MISSING if number.ours is None else metric.text(number.ours)
+    shown = HALF_RANGE_SHOWN if metric.unit == "percent" else 0.0
     if number.half_range is not None and number.half_range > shown:
         text += f" ± {metric.text(number.half_range)}"
-    for mark, seeds in ((COLLAPSED, number.collapsed), (DIVERGED, number.diverged)):
+    marks = ((COLLAPSED, number.collapsed), (DIVERGED, number.diverged)) if number.ours is not None else ()
+    for mark, seeds in (*marks, (NOT_FINITE, number.not_finite)):
         if seeds:
             text += f" {mark}" if seeds == number.wanted else f" {mark} {seeds}/{number.wanted}"
     return text
 
 
-def _paper(number: CellNumber) -> str:
+def paper_text(number: CellNumber) -> str:
     if number.paper is None:
         return MISSING
     metric = METRICS[number.metric]
@@ -184,33 +43,123 @@ def _paper(number: CellNumber) -> str:
     return text if number.paper.half_range is None else f"{text} ± {metric.text(number.paper.half_range)}"
 
 
-def _full(number: float | None) -> str:
-    return "" if number is None else repr(float(f"{round(number, 12):.12g}") + 0.0)  # no -0.0
+def symbol(value: LabelValue) -> str:
+    """What a row says of itself."""
+    if isinstance(value, bool):
+        return "✓" if value else ""
+    return "" if value is None else str(value)
 
 
-_TEX = {
-    "\\": "\\textbackslash{}",
-    "&": "\\&",
-    "%": "\\%",
-    "$": "\\$",
-    "#": "\\#",
-    "_": "\\_",
-    "{": "\\{",
-    "}": "\\}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    "✓": "$\\checkmark$",
-    "±": "$\\pm$",
-    "†": "$\\dagger$",
-    "‡": "$\\ddagger$",
-    "β": "$\\beta$",
-    "τ": "$\\tau$",
-    "λ": "$\\lambda$",
-}
+def labels(table: Table, row: Row) -> tuple[str, ...]:
+    """The paper's labels of a row, with what was really used where the profile uses something else."""
+    return tuple(_label(table, row, column) for column in table.layout.columns)
 
 
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
+def _label(table: Table, row: Row, column: str) -> str:
+    value = row.get(column)
+    assert not isinstance(value, dict), "`cells` is no column"
+    used = [_used(table.used.get((cell, column), value)) for cell in cells_of(row).values() if cell in table.cells]
+    return symbol(value) if set(used) <= {_used(value)} else f"{symbol(value)} (here {', '.join(dict.fromkeys(used))})"
+
+
+def _used(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A piece of text in the grid. `rows` is how many it stands for: 0 where the one above stands for it too."""
+
+    text: str
+    bold: bool = False
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """labels: headings of what rows say of themselves; headings: of each column of numbers, from the top down."""
+
+    labels: tuple[str, ...]
+    headings: tuple[tuple[str, ...], ...]
+    body: tuple[tuple[Entry, ...], ...]
+
+
+def grid(table: Table) -> Grid:
+    layout, best = table.layout, best_numbers(table)
+    columns = [(leaf, side) for leaf in layout.leaves() for side in sides(table, leaf)]
+    body = []
+    for row in rows_of(table):
+        entries = [Entry(text) for text in labels(table, row)]
+        for leaf, side in columns:
+            number = table.numbers.get((cells_of(row).get(leaf.group, ""), leaf.metric))
+            text = "" if number is None else ours_text(number) if side == "ours" else paper_text(number)
+            bold = number is not None and (number.cell, number.metric, side) in best
+            entries.append(Entry(text, bold))
+        body.append(entries)
+    for place in reversed([list(layout.columns).index(name) for name in layout.merged]):
+        _merge(body, place)
+    headings = tuple((*leaf.headings, side) for leaf, side in columns)
+    return Grid(tuple(layout.columns.values()), headings, tuple(map(tuple, body)))
+
+
+def rows_of(table: Table) -> list[Row]:
+    return [row for row in table.layout.rows if any(cell in table.cells for cell in cells_of(row).values())]
+
+
+def sides(table: Table, leaf: Leaf) -> tuple[Side, ...]:
+    """A column in which everything is quoted has no part of ours, and one of which no cell was asked for has none."""
+    cells = [cells_of(row).get(leaf.group, "") for row in rows_of(table)]
+    found = [table.numbers[cell, leaf.metric] for cell in cells if (cell, leaf.metric) in table.numbers]
+    if not found:
+        return ()
+    return ("paper",) if all(number.status == "quoted" for number in found) else ("ours", "paper")
+
+
+def _merge(body: list[list[Entry]], place: int) -> None:
+    """Equal neighbours in one column, as far as the columns before it are equal too."""
+    first = 0
+    for at in range(1, len(body) + 1):
+        if at < len(body) and _texts(body[at], place) == _texts(body[first], place):
+            body[at][place] = replace(body[at][place], rows=0)
+            continue
+        body[first][place] = replace(body[first][place], rows=at - first)
+        first = at
+
+
+def _texts(row: Sequence[Entry], place: int) -> list[str]:
+    return [entry.text for entry in row[: place + 1]]
+
+
+def best_numbers(table: Table) -> set[tuple[str, str, Side]]:
+    """What is printed bold: the best of two or more, and all that print the same; ours only once all are finished."""
+    if not table.layout.bold.best:
+        return set()
+    best: set[tuple[str, str, Side]] = set()
+    for numbers in _compared(table):
+        ours = [number for number in numbers if number.status != "quoted"]
+        finished = all(number.ours is not None and number.seeds == number.wanted for number in ours)
+        if finished:
+            best |= {(n.cell, n.metric, "ours") for n in _best([(n, n.ours) for n in ours if n.ours is not None])}
+        best |= {(n.cell, n.metric, "paper") for n in _best([(n, n.paper.mean) for n in numbers if n.paper])}
+    return best
+
+
+def _compared(table: Table) -> Iterator[list[CellNumber]]:
+    """The numbers among which there is a best."""
+    bold = table.layout.bold
+    sets: dict[tuple[Any, ...], list[CellNumber]] = defaultdict(list)
+    for leaf in table.layout.leaves():
+        for row in rows_of(table) if "ours" in sides(table, leaf) else ():
+            number = table.numbers.get((cells_of(row).get(leaf.group, ""), leaf.metric))
+            if number is not None:
+                of = None if bold.across_groups else leaf.group
+                sets[leaf.metric, of, row.get(bold.within or "")].append(number)
+    yield from sets.values()
+
+
+def _best(numbers: list[tuple[CellNumber, float]]) -> list[CellNumber]:
+    if len(numbers) < 2:
+        return []
+    metric = METRICS[numbers[0][0].metric]
+    first = metric.text((max if metric.higher_is_better else min)(value for _, value in numbers))
+    return [number for number, value in numbers if metric.text(value) == first]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from checkout import Checkout
 
-from harness.tracking.mlflow_store import EXPERIMENT
+from harness.tracking.mlflow_run import EXPERIMENT
 from harness.tracking.record import Runs
 from harness.tracking.spool import Spool
 

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from harness.config.expand import expand
-from harness.reporting.aggregate import Table, aggregate
+from harness.config.expand import declared_cells, expand
+from harness.reporting.aggregate import Table, aggregate, build_table
 from harness.reporting.collect import SeedResult, collect
-from harness.reporting.layout import PaperNumber
+from harness.reporting.layout import PaperNumber, layout_ids, read_layout
 from harness.tracking.store import MemoryStore, Stored
 
 Build = Callable[..., Table]
 TOP1 = "linear_imagenet.top1"
 
 
-def _seed(subject: str | None, evaluation: str | None, value: float | None = None) -> SeedResult:
+def _seed(subject: str | None, evaluation: str | None, value: float | None = None, seed: int = 0) -> SeedResult:
     def stored(state: str | None, results: dict[str, float]) -> Stored | None:
         return None if state is None else Stored("k", "r", state, "", results)
 
     return SeedResult(
-        0, "s", "e", stored(subject, {}), stored(evaluation, {} if value is None else {TOP1: value}), classes=2
+        seed, "s", "e", stored(subject, {}), stored(evaluation, {} if value is None else {TOP1: value}), classes=2
     )
 
 
 def test_mean_and_half_range() -> None:
     """Protects the paper's convention: the mean of the seeds, and half of largest minus smallest."""
-    number = aggregate("c", TOP1, [_seed("done", "done", v) for v in (70.0, 71.0, 70.2)], PaperNumber(mean=70.9))
+    number = aggregate(
+        "c", TOP1, [_seed("done", "done", v, s) for s, v in enumerate((70.0, 71.0, 70.2))], PaperNumber(mean=70.9)
+    )
     assert number.ours == pytest.approx(70.4)
     assert number.half_range == pytest.approx(0.5)
     assert number.delta == pytest.approx(-0.5)
     assert (number.seeds, number.wanted, number.status) == (3, 3, "complete")
+    assert number.values == {0: 70.0, 1: 71.0, 2: 70.2}
 
 
 def test_one_seed_has_no_range() -> None:
@@ -61,7 +68,9 @@ def test_status(seeds: list[tuple[str | None, str | None]], status: str, finishe
 
     Unfinished and failed seeds count no number; a diverged one counts chance, which is 50 for two classes.
     """
-    number = aggregate("c", TOP1, [_seed(s, e, 50.0 if e == "done" else None) for s, e in seeds], None)
+    number = aggregate(
+        "c", TOP1, [_seed(s, e, 50.0 if e == "done" else None, n) for n, (s, e) in enumerate(seeds)], None
+    )
     assert (number.status, number.seeds, number.wanted) == (status, finished, len(seeds))
     assert number.ours == (50.0 if finished else None)
 
@@ -69,6 +78,88 @@ def test_status(seeds: list[tuple[str | None, str | None]], status: str, finishe
 def test_a_number_of_a_failed_run_is_none() -> None:
     """Protects a table from the number that an evaluation left before it failed."""
     assert aggregate("c", TOP1, [_seed("done", "failed", 50.0)], None).ours is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_what_is_no_finite_number_is_not_averaged(value: float | None) -> None:
+    """Protects a mean from a seed that is no number, and the reader from a cell that only looks complete."""
+    number = aggregate("c", TOP1, [_seed("done", "done", v, s) for s, v in enumerate((70.0, value, 71.0))], None)
+    assert (number.ours, number.half_range, number.values) == (70.5, 0.5, {0: 70.0, 2: 71.0})
+    assert (number.status, number.seeds, number.wanted, number.not_finite) == ("failed", 2, 3, 1)
+    alone = aggregate("c", TOP1, [_seed("done", "done", value)], PaperNumber(mean=72.5))
+    assert (alone.ours, alone.half_range, alone.delta, alone.status, alone.not_finite) == (
+        None,
+        None,
+        None,
+        "failed",
+        1,
+    )
+
+
+STATES = st.sampled_from([None, "running", "done", "failed", "diverged", "retired"])
+VALUES = st.none() | st.floats(0, 100) | st.sampled_from([math.nan, math.inf, -math.inf])
+
+
+@given(st.lists(st.tuples(STATES, STATES, VALUES), min_size=1, max_size=6))
+def test_against_brute_force(told: list[tuple[str | None, str | None, float | None]]) -> None:
+    """Protects the number of a cell whatever became of its seeds: it is the mean of what counts, told another way."""
+    number = aggregate("c", TOP1, [_seed(s, e, v, n) for n, (s, e, v) in enumerate(told)], None)
+    counted, finished = {}, True
+    for seed, (subject, evaluation, value) in enumerate(told):
+        worst = next((state for state in (evaluation, subject) if state in ("failed", "diverged")), evaluation)
+        if worst == "diverged":
+            counted[seed] = 50.0  # chance of two classes
+        elif worst == "done" and value is not None and np.isfinite(value):
+            counted[seed] = value
+        finished = finished and worst == "done" and seed in counted
+    assert number.values == counted
+    assert (number.seeds, number.wanted) == (len(counted), len(told))
+    assert (number.status == "complete") == finished
+    assert number.ours == (pytest.approx(np.mean(list(counted.values()))) if counted else None)
+    spread = pytest.approx(np.ptp(list(counted.values())) / 2) if len(counted) > 1 else None
+    assert number.half_range == spread
+
+
+def test_a_verdict_needs_the_papers_scale(table: Build) -> None:
+    """Protects the paper from being contradicted by another scale, by stand-in data, or by an unfinished cell."""
+    found = {cell: number.verdict for (cell, _), number in table().numbers.items()}
+    assert found["byol"] is not None
+    assert (found["byol"].name, found["nopred_ema_beta1"]) == ("equivalent", None)
+    assert not any(number.verdict for number in table("laptop").numbers.values())
+    small = table("cifar10").numbers["byol", TOP1]
+    assert (small.verdict, small.at_paper_scale, small.stand_in) == (None, False, False)
+    laptop = table("laptop").numbers["byol", TOP1]
+    assert (laptop.at_paper_scale, laptop.stand_in) == (False, True)
+
+
+def test_every_printed_cell_has_a_number(example: Build) -> None:
+    """Protects what reads tables by cell and metric: quoted, awaited and described cells have numbers too."""
+    for name in layout_ids():
+        made = example(name, "partial")
+        for cell, told in made.layout.paper.items():
+            assert {metric: made.numbers[cell, metric].paper for metric in told} == told
+    statuses = {cell: number.status for (cell, _), number in example("1a", "none").numbers.items()}
+    assert (statuses["simclr"], statuses["byol"]) == ("quoted", "pending")
+    ten = example("10", "none").numbers["caltech101", "split.classes"]
+    assert (ten.ours, ten.delta, ten.status, ten.wanted) == (102.0, 1.0, "complete", 0)
+
+
+def test_an_encoder_that_was_not_trained_has_no_losses(example: Build) -> None:
+    """Protects RAFT's tables from a cell that is pending for ever: a random encoder never had a pretraining."""
+    numbers = example("raft1", "complete").numbers
+    assert numbers["rand_baseline", "pretrain.align"].status == "quoted"
+    assert numbers["rand_baseline", "linear_raft.top1"].status == "complete"
+    assert {number.status for number in numbers.values()} == {"complete", "quoted"}
+
+
+def test_runs_of_another_profile_are_not_ours(table: Build) -> None:
+    """Protects the paper's scale from numbers made at a smaller one: keys differ, so that nothing is found."""
+    small, paper = expand("5b", "cifar10"), expand("5b", "imagenet")
+    store = MemoryStore()
+    for member in small.members:
+        store.runs[member.evaluation_key] = Stored(member.evaluation_key, "r", "done", "", {TOP1: 50.0})
+    made = build_table(read_layout("5b", declared_cells("5b")), paper, collect(paper, store))
+    assert {number.status for number in made.numbers.values()} == {"pending"}
 
 
 def test_collect_looks_up_every_cell_in_order() -> None:

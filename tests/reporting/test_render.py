@@ -1,135 +1,140 @@
-"""Tables as csv, Markdown and LaTeX."""
+"""What the printed forms share: texts of numbers, merged labels, the best in bold."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from harness.reporting.aggregate import Table
-from harness.reporting.render import footer, render_csv, render_latex, render_markdown, write_table
+from harness.reporting.aggregate import CellNumber, Table
+from harness.reporting.layout import Bold, PaperNumber, layout_ids
+from harness.reporting.render import Entry, best_numbers, grid, labels, ours_text, paper_text, rows_of
 
 Build = Callable[..., Table]
-GOLDEN = Path(__file__).parents[1] / "golden" / "reporting"
-RENDER = {"csv": render_csv, "md": render_markdown, "tex": render_latex}
-COLUMNS = "table,cell,metric,ours,ours_half_range,seeds,paper,paper_half_range,delta,status,verdict,run_keys"
+TOP1 = "linear_imagenet.top1"
 
 
-@pytest.mark.parametrize("profile", ["imagenet", "laptop"])
-@pytest.mark.parametrize("form", RENDER)
-def test_golden(table: Build, profile: str, form: str) -> None:
-    """Protects every character of the three forms, with cells finished, partial, pending, failed and diverged.
-
-    After a change that is meant, write the files anew and look at their diff:
-    HARNESS_WRITE_GOLDEN=1 python -m pytest tests/reporting/test_render.py
-    """
-    path = GOLDEN / f"table5b_{profile}.{form}"
-    text = RENDER[form](table(profile))
-    if os.environ.get("HARNESS_WRITE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8"), "the rendering moved: see this test's docstring"
+def _number(ours: float | None, half: float | None = None, metric: str = TOP1, **rest: object) -> CellNumber:
+    number = CellNumber("c", metric, ours, half, 3, 3, None, "complete", collapsed=0, diverged=0, run_keys=())
+    return replace(number, **rest)  # type: ignore[arg-type]
 
 
-def test_csv_columns(table: Build) -> None:
-    """Protects whoever reads the csv by name, and one row for each cell and metric in the paper's order."""
-    text = render_csv(table())
-    assert text.splitlines()[0] == COLUMNS
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["cell"] for row in rows] == [row["cell"] for row in table().layout.rows]
-    byol, unfinished = rows[0], rows[3]
-    assert float(byol["ours"]) == pytest.approx(72.55)
-    assert float(byol["ours_half_range"]) == pytest.approx(0.175)
-    assert float(byol["delta"]) == pytest.approx(0.05)
-    assert byol["run_keys"] == "byol.0.linear byol.1.linear byol.2.linear"
-    assert (unfinished["ours"], unfinished["delta"], unfinished["status"]) == ("", "", "pending")
-    assert unfinished["paper"] == "69.4"
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (_number(72.46, 0.25), "72.5"),
+        (_number(72.46, 0.2501), "72.5 ± 0.3"),
+        (_number(72.46, 0.5, "linear_raft.top1"), "72.46 ± 0.50"),
+        (_number(-2.071, 0.0004, "pretrain.uniform"), "-2.07 ± 0.0004"),
+        (_number(1.94e-10, None, "pretrain.align"), "1.94e-10"),
+        (_number(1281167.0, None, "split.train"), "1281167"),
+        (_number(0.2, collapsed=3), "0.2 †"),
+        (_number(0.2, collapsed=1, diverged=2), "0.2 † 1/3 ‡ 2/3"),
+        (_number(71.0, not_finite=1), "71.0 § 1/3"),
+        (_number(None, not_finite=3), "-- §"),
+        (_number(None, collapsed=1), "--"),
+        (_number(None, status="quoted"), ""),
+    ],
+)
+def test_the_text_of_ours(number: CellNumber, text: str) -> None:
+    """Protects the paper's rule of what is printed after ±, the digits of each unit, and every mark."""
+    assert ours_text(number) == text
 
 
-def test_stand_in_data_is_not_compared(table: Build) -> None:
-    """Protects against reading digits at 16 px as ImageNet: no difference to the paper, and a line that says so."""
-    rows = list(csv.DictReader(io.StringIO(render_csv(table("laptop")))))
-    assert rows[0]["ours"]
-    assert not any(row["delta"] or row["verdict"] for row in rows)
-    assert any("stand-in data" in line for line in footer(table("laptop")))
-    assert not any("stand-in" in line for line in footer(table("imagenet")))
+def test_the_text_of_the_papers() -> None:
+    """Protects the paper's column: its own spread as printed, and a gap that is seen."""
+    assert paper_text(_number(None, paper=PaperNumber(mean=18.8, half_range=0.7))) == "18.8 ± 0.7"
+    assert paper_text(_number(None, paper=PaperNumber(mean=72.5))) == "72.5"
+    assert paper_text(_number(None)) == "--"
 
 
-def test_an_unfinished_cell_is_seen(table: Build) -> None:
-    """Protects the reader from taking a gap for a result: `--`, and in the footer what is missing."""
-    text = render_markdown(table())
-    row = next(line for line in text.splitlines() if line.startswith("| SimCLR"))
-    assert [cell.strip() for cell in row.strip("|").split("|")][-2:] == ["--", "69.4"]
-    assert "simclr: pending, 0 of 3 seeds finished." in text
-    assert "nopred_ema_beta1: partial, 2 of 3 seeds finished." in text
-    assert "byol: " not in text
+@pytest.mark.parametrize("table", layout_ids())
+def test_a_grid_is_a_rectangle(example: Build, table: str) -> None:
+    """Protects every form from a row that is too short, and the paper's column from a number that it lost."""
+    made = example(table, "partial")
+    printed = grid(made)
+    assert {len(row) for row in printed.body} == {len(printed.labels) + len(printed.headings)}
+    assert len({len(headings) for headings in printed.headings}) == 1
+    papers = [len(printed.labels) + i for i, headings in enumerate(printed.headings) if headings[-1] == "paper"]
+    texts = sorted(row[i].text for row in printed.body for i in papers if row[i].text not in ("", "--"))
+    assert texts == sorted(paper_text(number) for number in made.numbers.values() if number.paper)
 
 
-def test_spread_and_collapse(table: Build) -> None:
-    """Protects the marks: a spread from above 0.25 alone, † with the share of seeds where it is not all of them."""
-    rows = {row[0]: line for row, line in zip(table().numbers, render_markdown(table()).splitlines()[4:], strict=False)}
-    assert re.search(r"\| 72\.5 +\| 72\.5 ", rows["byol"])
-    assert "| 70.5 ± 0.5 " in rows["pred_ema_beta1"]
-    assert re.search(r"\| 0\.2 † +\|", rows["pred_online_beta0"])
-    assert "| 0.2 † 1/3 " in rows["nopred_ema_beta0"]
+def test_equal_neighbours_are_merged(example: Build) -> None:
+    """Protects Table 14a's projector depths: each once for its three rows, and no other label."""
+    made = example("14a", "none")
+    projector, predictor = ([row[i] for row in grid(made).body] for i in (0, 1))
+    assert projector == [Entry(str(n), rows=rows) for n in (1, 2, 3) for rows in (3, 0, 0)]
+    assert predictor == [Entry(str(n)) for _ in range(3) for n in (1, 2, 3)]
+    both = replace(made, layout=replace(made.layout, merged=("projector", "predictor")))
+    assert [[row[i].rows for row in grid(both).body] for i in (0, 1)] == [[3, 0, 0] * 3, [1] * 9]
 
 
-def test_one_cell_and_fewer_seeds(table: Build) -> None:
-    """Protects CELL and SEEDS: the rows that were asked for, complete with the seeds that were asked for."""
-    one = table(seeds=1, cell="nopred_ema_beta1")
-    lines = render_markdown(one).splitlines()
-    assert len([line for line in lines if line.startswith("|")]) == 3
-    assert not any("seeds" in line and "Paper" not in line for line in footer(one))
+def test_a_block_that_is_quoted_has_no_column_of_ours(example: Build) -> None:
+    """Protects Table 9 from an empty column: the supervised numbers of the SimCLR paper stand alone."""
+    headings = grid(example("9", "none")).headings
+    assert headings[-3:] == (
+        ("Supervised (ours)", "Top-5", "ours"),
+        ("Supervised (ours)", "Top-5", "paper"),
+        ("Supervised (SimCLR)", "Top-1", "paper"),
+    )
 
 
-def test_written_files(table: Build, tmp_path: Path) -> None:
-    """Protects the names of the files, their content, and the folder from temporary ones."""
-    folder = tmp_path / "built" / "imagenet"
-    written = write_table(table(), folder)
-    assert [path.name for path in written] == ["table5b.csv", "table5b.md", "table5b.tex"]
-    assert sorted(folder.iterdir()) == sorted(written)
-    assert (folder / "table5b.md").read_text(encoding="utf-8") == render_markdown(table())
+# What the paper prints bold, from the tables of its appendix; where it prints a tie bold once, all that tie are.
+BOLD = {
+    "7": ["74.8", "91.8", "91.8", "91.8", "79.0", "94.5", "80.0", "95.0", "95.0"],
+    "8": ["78.9", "94.2", "77.7", "93.9"],
+    "9": ["79.6", "94.9", "80.9", "95.3", "95.3", "95.3"],
+    "11": ["77.5", "76.3"],
+    "12": ["84.6", "96.7", "99.1", "99.1", "0.399", "0.127"],
+    "13": ["53.2", "58.5", "64.7", "84.5", "66.1", "28.8", "64.2", "55.6", "55.9", "68.5", "66.1", "84.3", "90.0"],
+    "14a": ["72.5", "90.8"],
+    "14b": ["72.6", "91.0", "91.0"],
+    "15a": ["72.5", "90.8"],
+    "15b": ["72.6", "91.0"],
+    "16": ["72.5", "90.8", "90.8"],
+    "18": ["72.7", "72.7", "72.7", "72.7", "72.7", "91.2"],
+    "19": ["72.5"],
+    "20": ["72.5", "72.5 ± 0.4", "90.8"],
+    "22": [],
+}
 
 
-def test_a_bar_in_a_label(table: Build) -> None:
-    """Protects the columns of a Markdown row from a label that holds their separator."""
-    made = table()
-    first = {**made.layout.rows[0], "label": "a|b"}
-    text = render_markdown(replace(made, layout=replace(made.layout, rows=(first, *made.layout.rows[1:]))))
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert "a\\|b" in text
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7}
+@pytest.mark.parametrize("table", BOLD)
+def test_what_the_paper_prints_bold(example: Build, table: str) -> None:
+    """Protects the emphasis: the best of what the paper compares, the smallest where less is better."""
+    printed = grid(example(table, "none"))
+    assert sorted(entry.text for row in printed.body for entry in row if entry.bold) == sorted(BOLD[table])
 
 
-SPECIAL = "a&b %c $d #e _f {g} ~h ^i \\j <k> |l β τ ± † ✓"
+def test_ours_is_bold_once_all_are_finished(table: Build) -> None:
+    """Protects the reader from a winner among those that happened to finish first."""
+    finished = dict.fromkeys(table().cells, ("71.0", "71.0", "71.0")) | {"simclr": ("71.5", "71.5", "71.5")}
+    best = {cell for cell, _, side in best_numbers(table(results=finished)) if side == "ours"}
+    assert best == {"simclr"}
+    for fate in ("pending", "failed"):
+        unfinished = finished | {"byol": ("71.0", fate, "71.0")}
+        assert not [1 for *_, side in best_numbers(table(results=unfinished)) if side == "ours"]
+    plain = table(results=finished)
+    assert not best_numbers(replace(plain, layout=replace(plain.layout, bold=Bold(best=False))))
 
 
-def test_latex_is_whole(table: Build) -> None:
-    """Protects a paper from a table that does not compile: braces, environments, columns, whatever the labels say."""
-    made = table()
-    first = {**made.layout.rows[0], "label": SPECIAL}
-    layout = replace(made.layout, caption=SPECIAL, doubts=(SPECIAL,), rows=(first, *made.layout.rows[1:]))
-    text = render_latex(replace(made, layout=layout))
-    assert text.isascii()
-    bare = text.replace("\\\\", "").replace("\\{", "").replace("\\}", "")
-    depths = [bare[:end].count("{") - bare[:end].count("}") for end in range(len(bare) + 1)]
-    assert min(depths) == depths[-1] == 0
-    environments = re.findall(r"\\(begin|end)\{(\w+)\}", text)
-    nested = ["table", "tabular", "minipage"]
-    assert [name for verb, name in environments if verb == "begin"] == nested
-    assert [name for verb, name in environments if verb == "end"] == ["tabular", "minipage", "table"]
-    (columns,) = re.findall(r"\\begin\{tabular\}\{(\w+)\}", text)
-    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
-    rows = [line for line in body.splitlines() if line.endswith("\\\\")]
-    assert len(rows) == 1 + len(layout.rows)
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(columns) - 1}
-    code = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
-    assert not re.search(r"(?<!\\)[%#_]", code), "would be a comment, a parameter or a subscript"
-    assert not re.search(r"[<>|~^]", code)
-    assert len(re.findall(r"(?<!\\)\$", code)) % 2 == 0
+def test_a_label_tells_what_was_really_used(example: Build) -> None:
+    """Protects the reader at a small scale: the paper's setting, and this profile's beside it where it differs."""
+    laptop = example("16", "none", "laptop")
+    assert [labels(laptop, row) for row in rows_of(laptop)][::3] == [
+        ("4096 (here 128)",),
+        ("512 (here 16)",),
+        ("64 (here 4)",),
+    ]
+    paper = example("16", "none")
+    assert next(labels(paper, row) for row in rows_of(paper)) == ("4096",)
+    taus = example("5a", "none", "laptop")
+    assert [labels(taus, row)[1] for row in rows_of(taus)] == [
+        "1",
+        "0.999 (here 0.995)",
+        "0.99 (here 0.95)",
+        "0.9 (here 0.5)",
+        "0",
+    ]

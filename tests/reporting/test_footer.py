@@ -1,0 +1,57 @@
+"""The lines under a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.reporting.aggregate import Table
+from harness.reporting.footer import footer
+
+Build = Callable[..., Table]
+
+
+def test_what_is_missing(table: Build) -> None:
+    """Protects the reader from taking a gap for a result: each state, how far it is, and the cells that are in it."""
+    lines = footer(table())
+    assert lines[-4:] == [
+        "Partial, 2 of 3 seeds finished: nopred_ema_beta1.",
+        "Pending, 0 of 3 seeds finished: simclr.",
+        "Failed, 2 of 3 seeds finished: pred_online_beta1.",
+        "Diverged, 1 of 3 seeds finished: nopred_online_beta0.",
+    ]
+    assert not any(line.startswith("Complete") for line in lines)
+
+
+def test_a_table_of_which_nothing_is_finished(example: Build) -> None:
+    """Protects a table of thirty cells from thirty lines, and a table without runs from `0 of 0 seeds`."""
+    assert footer(example("17", "none"))[-1] == "Pending, 0 of 3 seeds finished: every cell."
+    assert footer(example("3", "none"))[-1] == "No run of this is declared yet: every cell."
+    assert footer(example("1b", "none"))[-1].endswith("yet: every cell.")
+    assert footer(example("1a", "none"))[-1] == "No run of this is declared yet: byol."
+    assert not [line for line in footer(example("17", "complete")) if "finished" in line]
+
+
+def test_one_metric_alone(example: Build) -> None:
+    """Protects a cell of which one number is there: what diverged is chance in top-1, and has no align loss."""
+    lines = footer(example("raft1", "partial"))
+    assert "Diverged, 3 of 3 seeds finished: byol_lp (Top-1), tanbyol_prime_lp (Top-1)." in lines
+    assert "Diverged, 2 of 3 seeds finished: byol_lp (Align, Uniform), tanbyol_prime_lp (Align, Uniform)." in lines
+
+
+def test_stand_in_data_says_so(table: Build) -> None:
+    """Protects against reading digits at 16 px as ImageNet."""
+    assert any("stand-in data" in line for line in footer(table("laptop")))
+    assert not any("stand-in" in line for line in footer(table("imagenet")))
+
+
+def test_fewer_seeds(table: Build) -> None:
+    """Protects SEEDS: a single seed is no mean of several."""
+    assert not any("seeds" in line and "Paper" not in line for line in footer(table(seeds=1, cell="nopred_ema_beta1")))
+
+
+def test_what_each_block_is_measured_in(example: Build) -> None:
+    """Protects Table 3, whose headings name datasets alone, against Table 10's list of metrics."""
+    assert (
+        "Top-1: Food101, CIFAR10, CIFAR100, Birdsnap, SUN397, Cars, DTD; "
+        "Mean per class: Aircraft, Pets, Caltech-101, Flowers; 11-point mAP: VOC2007."
+    ) in footer(example("3", "none"))
