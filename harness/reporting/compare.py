@@ -42,14 +42,20 @@ class Verdict:
         return (self.low + self.high) / 2
 
     @property
-    def text(self) -> str:
+    def detail(self) -> str:
+        """How different, or how many more seeds would tell."""
         if self.name == "equivalent":
-            return self.name
+            return ""
         if self.name == "different":
-            return f"{self.name} ({self.difference:+.1f})"
+            return f"{self.difference:+.1f}"
         if self.more_seeds is None:
-            return f"{self.name}: more than {MOST_SEEDS} seeds"
-        return f"{self.name}: {self.more_seeds} more seed{'' if self.more_seeds == 1 else 's'}"
+            return f"more than {MOST_SEEDS} seeds"
+        return f"{self.more_seeds} more seed{'' if self.more_seeds == 1 else 's'}"
+
+    @property
+    def text(self) -> str:
+        forms = {"equivalent": "{}", "different": "{} ({})", "underpowered": "{}: {}"}
+        return forms[self.name].format(self.name, self.detail)
 
 
 def verdict(ours: Sequence[float], paper: PaperNumber, margin: float | None = None) -> Verdict | None:

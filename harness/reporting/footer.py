@@ -17,6 +17,7 @@ def footer(table: Table) -> list[str]:
         *_kinds(table),
         *_marks(table),
         *_spread(table),
+        *_verdicts(table),
         *(f"Note: {doubt}" for doubt in (*table.layout.notes, *table.layout.doubts)),
         *_missing(table),
     ]
@@ -60,6 +61,20 @@ def _spread(table: Table) -> Iterator[str]:
         for name, group in table.layout.groups.items():
             measured[METRICS[table.layout.metrics_of(name)[0]].title].append(group.title)
         yield "; ".join(f"{metric}: {', '.join(titles)}" for metric, titles in measured.items()) + "."
+
+
+def _verdicts(table: Table) -> Iterator[str]:
+    """One line for each kind of verdict; a metric is named where a table has several."""
+    judged: dict[str, list[str]] = defaultdict(list)
+    several = len({number.metric for number in table.numbers.values()}) > 1
+    for number in table.numbers.values():
+        if number.verdict is not None:
+            name = f"{number.cell} {METRICS[number.metric].title}" if several else number.cell
+            told = f" ({number.verdict.detail})" if number.verdict.detail else ""
+            judged[number.verdict.name].append(f"{name}{told}")
+    for kind in ("equivalent", "different", "underpowered"):
+        if judged[kind]:
+            yield f"{kind.capitalize()}, beside the paper's: {', '.join(judged[kind])}."
 
 
 def _missing(table: Table) -> Iterator[str]:

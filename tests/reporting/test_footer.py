@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from harness.reporting.aggregate import Table
@@ -55,3 +56,18 @@ def test_what_each_block_is_measured_in(example: Build) -> None:
         "Top-1: Food101, CIFAR10, CIFAR100, Birdsnap, SUN397, Cars, DTD; "
         "Mean per class: Aircraft, Pets, Caltech-101, Flowers; 11-point mAP: VOC2007."
     ) in footer(example("3", "none"))
+
+
+def test_verdicts_are_told_by_kind(table: Build) -> None:
+    """Protects the Markdown's and LaTeX's readers, who see no csv: which numbers are the paper's."""
+    told = {
+        "byol": ("72.5", "72.5", "72.6"),
+        "simclr": ("60.0", "60.1", "60.2"),
+        "pred_ema_beta1": ("70.0", "71.0", "71.9"),
+        "nopred_ema_beta1": ("70.7", "70.7", "pending"),
+    }
+    lines = [line for line in footer(table(results=told)) if "beside the paper's" in line]
+    assert lines[:2] == ["Equivalent, beside the paper's: byol.", "Different, beside the paper's: simclr (-9.3)."]
+    assert re.fullmatch(r"Underpowered, beside the paper's: pred_ema_beta1 \(\d+ more seeds\)\.", lines[2])
+    assert len(lines) == 3
+    assert not [line for line in footer(table("laptop", told)) if "beside the paper's" in line]
