@@ -10,9 +10,13 @@ from harness.config.datasets import DATASETS
 from harness.config.schema import Linear, Objective, Optimizer, Pretrain, Schedule, View
 from harness.config.structure import StructureError
 
+WIDEST = 4  # Table 9's; wider ones are neither built nor priced
+
 
 def check_pretrain(spec: Pretrain) -> None:
     """Raise StructureError with the key that is at odds with the rest."""
+    if not 1 <= spec.model.width <= WIDEST:
+        raise StructureError("model.width", f"must be 1 to {WIDEST}, not {spec.model.width}")
     _check_view(spec.data.views.first, "data.views.first")
     _check_view(spec.data.views.second, "data.views.second")
     if spec.objective.name == "supervised":
@@ -27,6 +31,8 @@ def check_pretrain(spec: Pretrain) -> None:
 def _check_view(view: View, key: str) -> None:
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
         _within(getattr(view, name), 1.0, f"{key}.{name}")
+    for name, limit in (("operations", 2), ("magnitude", 30)):
+        _within(getattr(view, name), limit, f"{key}.{name}")
     for name, most in (("crop_area", 1.0), ("blur_sigma", math.inf)):
         low, high = getattr(view, name)
         if not 0 < low <= high <= most:
@@ -180,3 +186,8 @@ def check_linear(spec: Linear) -> None:
             raise StructureError(name, f"must be at least 1, not {getattr(spec, name)}")
     if not spec.learning_rates:
         raise StructureError("learning_rates", "must name at least one")
+    if spec.data.view is not None:
+        _check_view(spec.data.view, "data.view")
+    if spec.logit_clip is not None and spec.logit_clip <= 0:
+        raise StructureError("logit_clip", f"must be above 0, not {spec.logit_clip}")
+    _within(spec.logit_penalty, math.inf, "logit_penalty")

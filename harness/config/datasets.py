@@ -43,7 +43,15 @@ class Facts:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def images(self, split: str) -> int:
-        """How many images a split holds; `train+valid` is both together."""
+        """How many images a split holds; `train+valid` is both together.
+
+        A list ends in its percentage: `balanced-1` of the train split, `simclr-1` (or another) of both together.
+        """
+        name, _, percent = split.rpartition("-")
+        if name == "balanced":
+            return round(float(percent) / 100 * self.train_images)
+        if name:  # cut off, as SimCLR's two lists are
+            return int(float(percent) / 100 * self.images("train+valid"))
         return sum(int(getattr(self, f"{part}_images")) for part in split.split("+"))
 
     def identity(self) -> dict[str, Any]:

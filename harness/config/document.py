@@ -11,6 +11,7 @@ import yaml
 
 from harness.config.errors import ConfigError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: a report reads a hundred files
 _PLAIN = (yaml.resolver.Resolver.DEFAULT_MAPPING_TAG, yaml.resolver.Resolver.DEFAULT_SEQUENCE_TAG)
 
 
@@ -44,7 +45,7 @@ def read_yaml(path: Path) -> Document:
     """Read one mapping; a repeated key is an error (PyYAML would silently keep the last)."""
     lines: dict[str, int] = {}
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{shown(path)}:1: must hold a mapping of keys to values")
         data = _Reader(path, lines).plain(node, "")

@@ -4,37 +4,57 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from harness.config.check import check_linear, check_pretrain
 from harness.config.datasets import DATASETS
 from harness.config.document import Document
 from harness.config.errors import ConfigError
 from harness.config.files import Cell, FieldMap, ProfileFile, TableFile, named_file, read_profile, read_table
+from harness.config.grid import Grid, check_grid
 from harness.config.identity import canonical, run_key
 from harness.config.layers import Layers
-from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder, Spec, Subject
+from harness.config.scale import scale
+from harness.config.schema import Choice, Finetune, Imported, Linear, Pretrain, RandomEncoder, Spec, Subject
 from harness.config.structure import unknown
 
+E = TypeVar("E", Linear, Grid)
+Section = Literal["pretrain", "linear", "finetune"]
 UNTRAINED = "untrained"  # the cell of the untrained encoder; no declared cell may take this id
+NO_EVALUATION = "none"
 _CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")  # goes into file names, tags and `table5b:byol`
 
 
 @dataclass(frozen=True)
 class Member:
-    """One seed of one cell: what is evaluated, and how. The same run may be a member of many cells and tables."""
+    """One seed of one cell: what is evaluated, and how. The same run may be a member of many cells and tables.
+
+    Where a cell asks for what a training measures of itself, the training stands in the place of the evaluation too.
+    """
 
     table: str
     cell: str
     seed: int
     subject: Subject
     subject_key: str
-    evaluation: Linear
+    evaluation: Linear | Choice | Pretrain
     evaluation_key: str
     at_paper_scale: bool  # the profile changes neither, so the number may be judged against the paper's
+    candidates: tuple[Finetune, ...] = ()  # that a choice is made among
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of its runs, each once, in the order in which they go."""
+        candidates = self.evaluation.candidates if isinstance(self.evaluation, Choice) else ()
+        return tuple(dict.fromkeys((self.subject_key, *candidates, self.evaluation_key)))
+
+    @property
+    def specs(self) -> dict[str, Spec]:
+        """By key."""
+        return dict(zip(self.keys, (self.subject, *self.candidates, self.evaluation), strict=False))
 
 
 @dataclass(frozen=True)
@@ -48,14 +68,14 @@ class Expansion:
     members: tuple[Member, ...]
 
     def runs(self) -> dict[str, Spec]:
-        """Every distinct run by key, each subject before its evaluations. An untrained encoder is no run of its own."""
-        runs: dict[str, Spec] = {}
+        """Every distinct run by key, each after those it waits for. An untrained encoder is no run of its own."""
+        stages: tuple[dict[str, Spec], ...] = ({}, {}, {})
         for member in self.members:
             if isinstance(member.subject, Pretrain):
-                runs[member.subject_key] = member.subject
-        for member in self.members:
-            runs[member.evaluation_key] = member.evaluation
-        return runs
+                stages[0][member.subject_key] = member.subject
+            for key, spec in list(member.specs.items())[1:]:
+                stages[2 if isinstance(spec, Choice) else 1][key] = spec
+        return {key: spec for stage in stages for key, spec in stage.items()}
 
     def subjects(self) -> dict[str, Subject]:
         return {member.subject_key: member.subject for member in self.members}
@@ -77,6 +97,8 @@ class _Declared:
     recipe: str
     recipe_where: str
     changes: dict[str, _Change]
+    evaluate: str
+    evaluate_where: str
     evaluation: dict[str, _Change]
     untrained: bool = False
     imported: str | None = None
@@ -91,7 +113,7 @@ class _Source:
     profile: ProfileFile
     profile_document: Document
 
-    def maps(self, section: Literal["pretrain", "linear"], name: str) -> dict[str, list[tuple[FieldMap, str]]]:
+    def maps(self, section: Section, name: str) -> dict[str, list[tuple[FieldMap, str]]]:
         """By key, how the profile carries recipe or evaluation `name` over, and where it says so. Its own go first."""
         maps: dict[str, list[tuple[FieldMap, str]]] = {}
         for where, own in ((f"own.{name}", self.profile.own.get(name, {})), (section, getattr(self.profile, section))):
@@ -106,15 +128,31 @@ def expand(table: str, profile: str, seeds: int | None = None, cell: str | None 
     chosen = _first_seeds(source.table, source.document, seeds)
     cells = list(_cells(source.table, source.document))
     if cell is not None:
-        names = [one.name for one in cells]
-        if cell not in names:
-            raise ConfigError(f"table {table}: {unknown(cell, names, 'cell')}")
-        cells = [cells[names.index(cell)]]
-    elif source.profile.untrained and not any(one.untrained for one in cells):
-        where = source.document.where("recipe")
-        cells.append(_Declared(UNTRAINED, source.table.recipe, where, changes={}, evaluation={}, untrained=True))
-    members = tuple(member for one in cells for member in _members(one, chosen, source))
-    return Expansion(table, profile, chosen, tuple(one.name for one in cells), members)
+        known = [one.name for one in cells]
+        if cell not in known:
+            raise ConfigError(f"table {table}: {unknown(cell, known, 'cell')}")
+        cells = [cells[known.index(cell)]]
+    members = [member for one in cells for member in _members(one, chosen, source)]
+    names = [one.name for one in cells]
+    if cell is None and source.profile.untrained and not any(one.untrained for one in cells):
+        untrained = list(_members(_untrained(source.table, source.document), chosen, source))
+        if isinstance(untrained[0].evaluation, Linear):  # fine-tuned, it would be trained
+            names, members = [*names, UNTRAINED], members + untrained
+    return Expansion(table, profile, chosen, tuple(names), tuple(members))
+
+
+def _untrained(table: TableFile, document: Document) -> _Declared:
+    """The encoder of a table's recipe before any training."""
+    return _Declared(
+        UNTRAINED,
+        table.recipe,
+        document.where("recipe"),
+        changes={},
+        evaluate=table.evaluate,
+        evaluate_where=document.where("evaluate"),
+        evaluation={},
+        untrained=True,
+    )
 
 
 def declared_cells(table: str) -> tuple[str, ...]:
@@ -124,14 +162,32 @@ def declared_cells(table: str) -> tuple[str, ...]:
 
 def _members(cell: _Declared, seeds: Sequence[int], source: _Source) -> Iterator[Member]:
     """One member for each seed, which differ in that alone. An imported encoder has no seed; its evaluations have."""
-    evaluation, as_in_paper = _evaluation(cell.evaluation, source)
     first, trained_as_in_paper = (_imported(cell), True) if cell.imported else _first(cell, source)
+    evaluation, as_in_paper = (None, True) if cell.evaluate == NO_EVALUATION else _evaluation(cell, source)
     for seed in seeds:
         subject = first if isinstance(first, Imported) else replace(first, seed=seed)
         key = run_key(subject)
-        own = replace(evaluation, subject=key, seed=seed if isinstance(first, Imported) else evaluation.seed)
-        at_paper_scale = as_in_paper and trained_as_in_paper
-        yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own), at_paper_scale)
+        own: Linear | Choice | Pretrain
+        candidates: tuple[Finetune, ...] = ()
+        if evaluation is None:
+            own = _measures_itself(subject, cell)
+        else:
+            evaluation_seed = seed if isinstance(first, Imported) else evaluation.seed
+            if isinstance(evaluation, Grid):
+                candidates = evaluation.candidates(key, evaluation_seed)
+                own = evaluation.choice(key, candidates)
+            else:
+                own = replace(evaluation, subject=key, seed=evaluation_seed)
+        as_printed = as_in_paper and trained_as_in_paper
+        yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own), as_printed, candidates)
+
+
+def _measures_itself(subject: Subject, cell: _Declared) -> Pretrain:
+    """The training of a cell without an evaluation."""
+    if not isinstance(subject, Pretrain) or cell.evaluation:
+        problem = "has nothing to set" if cell.evaluation else "is for what is trained; name an evaluation"
+        raise ConfigError(f"{cell.evaluate_where}: cell '{cell.name}': evaluation '{NO_EVALUATION}' {problem}")
+    return subject
 
 
 def _first(cell: _Declared, source: _Source) -> tuple[Pretrain | RandomEncoder, bool]:
@@ -185,8 +241,17 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
             changes = {k: _Change(v, document.where(f"{key}.set.{k}")) for k, v in cell.set.items()}
             changes |= {k: _Change(v, document.where(f"{key}.grid.{k}")) for k, v in combination.items()}
             evaluation = {k: _Change(v, document.where(f"{key}.evaluate.{k}")) for k, v in cell.evaluate.items()}
-            recipe = cell.recipe or declared.recipe
-            yield _Declared(name, recipe, recipe_where, changes, evaluation, cell.untrained, cell.imported)
+            yield _Declared(
+                name,
+                cell.recipe or declared.recipe,
+                recipe_where,
+                changes,
+                cell.evaluation or declared.evaluate,
+                document.where(f"{key}.evaluation" if cell.evaluation else "evaluate"),
+                evaluation,
+                cell.untrained,
+                cell.imported,
+            )
 
 
 def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -214,33 +279,51 @@ def _pretrain(cell: _Declared, source: _Source) -> tuple[Pretrain, Pretrain]:
         layers = _with_views(layers) if key == "data.views" else layers
     added = {"kind": "pretrain", "seed": 0}  # the table's seeds replace this one
     paper = canonical(_complete(layers, added).build(Pretrain, check_pretrain))  # must hold before it is scaled
-    _scale(layers, own, source.maps("pretrain", cell.recipe), "recipe")
+    scale(layers, own, source.maps("pretrain", cell.recipe), "recipe")
     spec = canonical(_complete(layers, added).build(Pretrain, check_pretrain))
     assert isinstance(paper, Pretrain)
     assert isinstance(spec, Pretrain)
     return paper, spec
 
 
-def _evaluation(changes: Mapping[str, _Change], source: _Source) -> tuple[Linear, bool]:
+def _evaluation(cell: _Declared, source: _Source) -> tuple[Linear | Grid, bool]:
     """The evaluation of a cell, of no subject yet, and whether it is the paper's own."""
-    name = source.table.evaluate
-    own = Layers(named_file("evaluations", name, source.document.where("evaluate")), drop=("about",))
-    own = _with_knobs(own, Linear)
+    name = cell.evaluate
+    own = Layers(named_file("evaluations", name, cell.evaluate_where), drop=("about",))
+    if own.has("kind") and own.get("kind") == "finetune":
+        printed, grid = _scaled(own, Grid, check_grid, cell, source.maps("finetune", name), {"seed": 0})
+        return grid, grid == printed
+    both = _scaled(own, Linear, check_linear, cell, source.maps("linear", name), {"seed": 0, "subject": ""})
+    paper, linear = (canonical(one) for one in both)
+    assert isinstance(linear, Linear)
+    return linear, linear == paper
+
+
+def _scaled(
+    own: Layers,
+    form: type[E],
+    check: Callable[[E], None],
+    cell: _Declared,
+    maps: Mapping[str, Sequence[tuple[FieldMap, str]]],
+    added: Mapping[str, Any],
+) -> tuple[E, E]:
+    """An evaluation in the paper's terms, and at the profile's scale."""
+    own = _with_knobs(own, form)
     layers = own.copy()
-    for key, change in changes.items():
+    for key, change in cell.evaluation.items():
         layers.set(key, change.value, change.where)
-    added = {"subject": "", "seed": 0}
-    paper = _complete(layers, added).build(Linear, check_linear)
-    _scale(layers, own, source.maps("linear", name), "evaluation")
-    spec = _complete(layers, added).build(Linear, check_linear)
-    return spec, spec == paper
+        layers = _with_view(layers) if key == "data.view" else layers
+    paper = _complete(layers, added).build(form, check)
+    scale(layers, own, maps, "evaluation")
+    return paper, _complete(layers, added).build(form, check)
 
 
 def _with_knobs(layers: Layers, cls: type) -> Layers:
     """What the schema gained later stands at its neutral value where a file leaves it out, so that cells can set it."""
     for key, value in _knobs(cls).items():
         section = key.rpartition(".")[0]
-        if not layers.has(key) and (not section or isinstance(layers.get(section), dict)):
+        there = not section or (layers.has(section) and isinstance(layers.get(section), dict))
+        if there and not layers.has(key):
             layers.add(key, value)
     return layers
 
@@ -265,6 +348,18 @@ def _with_views(layers: Layers) -> Layers:
     return layers
 
 
+def _with_view(layers: Layers) -> Layers:
+    """`view: byol.first` stands for one of the two distributions of a file of views."""
+    if isinstance(told := layers.get("data.view"), str):
+        where = layers.where("data.view")
+        name, _, part = told.partition(".")
+        document = named_file("views", name, where)
+        if part not in document.data:
+            raise ConfigError(f"{where}: data.view: '{told}' must name one of {name}'s: {name}.first or {name}.second")
+        layers.include("data.view", document, part)
+    return layers
+
+
 def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
     """Add what no file sets: the dataset's facts, and `added`."""
     layers = layers.copy()
@@ -278,43 +373,3 @@ def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
         for fact, value in DATASETS[name].identity().items():
             layers.add(f"data.{fact}", value)
     return layers
-
-
-def _scale(layers: Layers, own: Layers, maps: Mapping[str, Sequence[tuple[FieldMap, str]]], kind: str) -> None:
-    """Each key by the first of its maps that is for this cell."""
-    cell = layers.copy()  # in the paper's terms
-    for key, ways in maps.items():
-        for how, where in ways:
-            for needed in (key, *how.when):
-                if not (layers.has(needed) and own.has(needed)):
-                    raise ConfigError(f"{where}: {needed}: no {kind} has this key")
-        fitting = (way for way in ways if all(cell.get(name) == wanted for name, wanted in way[0].when.items()))
-        if (way := next(fitting, None)) is None:
-            continue
-        how, where = way
-        value = layers.get(key)
-        if value is not None or how.value is not None:
-            layers.set(key, _carried(value, own.get(key), how, f"{where}: {key}"), where)
-
-
-def _carried(value: Any, baseline: Any, how: FieldMap, where: str) -> Any:
-    """One value of the paper at the profile's scale; `baseline` is the recipe's own."""
-    if how.value is not None:
-        return how.value
-    if isinstance(value, list):
-        return [_carried(item, None, how, where) for item in value]
-    if how.table is not None:
-        if not isinstance(value, Hashable) or value not in how.table:
-            raise ConfigError(f"{where}: the table has no entry for {value!r}")
-        return how.table[value]
-    if not isinstance(value, int | float):
-        raise ConfigError(f"{where}: {value!r} is no number; give value or table")
-    if how.relative is not None:
-        if value and not baseline:
-            raise ConfigError(f"{where}: relative needs a recipe's own value that is not {baseline!r}")
-        return how.relative * float(value) / float(baseline or 1)  # 0 is 0 at every scale
-    if how.factor is not None:
-        scaled = value * how.factor
-        return max(round(scaled), how.floor) if how.floor is not None else scaled
-    assert how.complement is not None, "read_profile lets nothing else through"
-    return round(1 - (1 - value) * how.complement, 12)

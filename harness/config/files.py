@@ -19,6 +19,7 @@ T = TypeVar("T")
 class Cell:
     """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation.
 
+    evaluation: its own in place of the table's; `none` where what its training measures of itself is all that is asked.
     untrained: the recipe's encoder as initialised, which only the evaluation trains on.
     imported: an encoder of experiments/imported, by name, in place of what the recipe would train.
     """
@@ -27,6 +28,7 @@ class Cell:
     set: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
+    evaluation: str | None = None
     recipe: str | None = None
     untrained: bool = False
     imported: str | None = None
@@ -74,7 +76,7 @@ class ProfileFile:
     """experiments/profiles/<name>.yaml: the scale at which recipes are run.
 
     machine: the one of experiments/machines.yaml that costs are reckoned on.
-    own: by the name of a recipe or an evaluation, maps that it has instead of those of `pretrain` or `linear`.
+    own: by the name of a recipe or an evaluation, maps that go before those of `pretrain`, `linear` or `finetune`.
     """
 
     profile: str
@@ -82,6 +84,7 @@ class ProfileFile:
     machine: str
     pretrain: dict[str, FieldMap] = field(default_factory=dict)
     linear: dict[str, FieldMap] = field(default_factory=dict)
+    finetune: dict[str, FieldMap] = field(default_factory=dict)
     own: dict[str, dict[str, FieldMap]] = field(default_factory=dict)
     untrained: bool = False  # evaluate the untrained encoder too, for each table's footer
 
@@ -166,7 +169,7 @@ def read_table(table: str) -> tuple[TableFile, Document]:
 def read_profile(name: str) -> tuple[ProfileFile, Document]:
     document = named_file("profiles", name)
     parsed = read_as(ProfileFile, document)
-    sections = {"pretrain": parsed.pretrain, "linear": parsed.linear}
+    sections = {"pretrain": parsed.pretrain, "linear": parsed.linear, "finetune": parsed.finetune}
     for own, maps in parsed.own.items():
         if own not in (known := [*_names("recipes"), *_names("evaluations")]):
             raise document.error(f"own.{own}", unknown(own, known, "recipe or evaluation"))

@@ -13,13 +13,15 @@ import math
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from harness.config.schema import Pretrain, Spec, View, Views
+from harness.config.schema import Linear, LinearData, Pretrain, Spec, View, Views
 
 KEY_LENGTH = 16  # hexadecimal digits: 64 bits, no collision among any number of runs a person will make
 
 
 def canonical(spec: Spec) -> Spec:
     """The one form of all specs that mean the same run."""
+    if isinstance(spec, Linear):
+        return replace(spec, data=replace(spec.data, view=_beside_crop_and_flip(spec.data)))
     if not isinstance(spec, Pretrain):
         return spec
     objective, model = spec.objective, spec.model
@@ -35,10 +37,20 @@ def canonical(spec: Spec) -> Spec:
     return replace(spec, objective=objective, model=model, data=replace(spec.data, views=views))
 
 
+def _beside_crop_and_flip(data: LinearData) -> View | None:
+    """The view of a linear evaluation, of which crop and flip are not read; None where no other operation is left."""
+    if data.view is None:
+        return None
+    view = _active(replace(data.view, crop_area=data.crop_area, flip=data.flip))
+    return view if view.jitter or view.grayscale or view.blur or view.solarize or view.operations else None
+
+
 def _active(view: View) -> View:
     """Ranges that nothing is drawn from are points."""
     if view.jitter == 0.0:
         view = replace(view, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    if view.operations == 0:
+        view = replace(view, magnitude=0)
     return replace(view, blur_sigma=(1.0, 1.0)) if view.blur == 0.0 else view
 
 

@@ -59,10 +59,12 @@ class Layers:
         self._where = {k: v for k, v in self._where.items() if k != key and not k.startswith(f"{key}.")}
         self._where[key] = where
 
-    def include(self, key: str, document: Document) -> None:
-        """Put a whole document below an existing key; its own lines are the places of its values."""
-        self.set(key, document.data, document.where(""))
-        self._where |= {f"{key}.{child}": document.where(child) for child in document.lines if child}
+    def include(self, key: str, document: Document, part: str = "") -> None:
+        """Put a document, or one part of it, below an existing key; its own lines are the places of its values."""
+        self.set(key, document.data[part] if part else document.data, document.where(part))
+        prefix = f"{part}." if part else ""
+        below = {child.removeprefix(prefix): child for child in document.lines if child and child.startswith(prefix)}
+        self._where |= {f"{key}.{short}": document.where(child) for short, child in below.items()}
 
     def add(self, key: str, value: Any) -> None:
         """Add a key that no file sets (facts of the dataset, the seed)."""

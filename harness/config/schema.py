@@ -10,9 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
+def _neutral(value: Any) -> Any:
+    """A field added later: left out of a run's key while it has this value."""
+    return field(default=value, metadata={"neutral": value})
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One column of the paper's Table 6: a distribution of random views. Probabilities and ranges, no draws."""
+    """One column of the paper's Table 6: a distribution of random views. Probabilities and ranges, no draws.
+
+    operations: of RandAugment, on the crop before all else. magnitude: theirs, of 30.
+    """
 
     crop_area: tuple[float, float]
     flip: float
@@ -25,6 +33,8 @@ class View:
     blur: float
     blur_sigma: tuple[float, float]
     solarize: float
+    operations: int = _neutral(0)
+    magnitude: int = _neutral(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +57,6 @@ class Data:
     split_id: str
     store: str
     stand_in: bool
-
-
-def _neutral(value: Any) -> Any:
-    """A field added later: left out of a run's key while it has this value."""
-    return field(default=value, metadata={"neutral": value})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +186,10 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearData:
-    """Where a linear evaluation trains, selects and is tested. `crop_area` and `flip` augment training alone."""
+    """Where a linear evaluation trains, selects and is tested. `crop_area` and `flip` augment training alone.
+
+    view: a distribution of pretraining whose other operations augment training too; its own crop and flip are these.
+    """
 
     dataset: str
     train: Literal["train", "train+valid"]
@@ -194,6 +202,7 @@ class LinearData:
     split_id: str
     store: str
     stand_in: bool
+    view: View | None = _neutral(None)  # noqa: RUF009  # a field as the others; ruff does not know that a View is frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +211,9 @@ class Linear:
 
     learning_rates are multiplied by batch / 256 and decay to 0 with a cosine, without warm-up; those of `adam` stay as
     they are (the RAFT paper's evaluation).
+
+    logit_clip: a, where training sees the logits as a * tanh(logits / a) (Table 7).
+    logit_penalty: times the mean of the squared logits, clipped where they are, and added to the loss.
     """
 
     kind: Literal["linear"]
@@ -215,7 +227,60 @@ class Linear:
     batch: int
     seed: int
     optimizer: Literal["sgd", "adam"] = _neutral("sgd")
+    logit_clip: float | None = _neutral(None)
+    logit_penalty: float = _neutral(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneData:
+    """As LinearData. `train` may be a list of images, whose name ends in its percentage: `balanced-10`, `simclr-1`."""
+
+    dataset: str
+    train: str
+    select: Literal["valid"]
+    test: Literal["test"]
+    image_size: int
+    crop_area: tuple[float, float]
+    flip: float
+    version: int
+    split_id: str
+    store: str
+    stand_in: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """One candidate of a fine-tuning: the whole network trained on labels, and its accuracy on `select` alone.
+
+    learning_rate is multiplied by batch / 256 and decays to 0 with a cosine, without warm-up. Batch statistics are over
+    `batch` images. `precision` is that of parameters, statistics and views.
+    """
+
+    kind: Literal["finetune"]
+    evaluation_version: int
+    subject: str
+    data: FinetuneData
+    learning_rate: float
+    epochs: int
+    batch: int
+    momentum: float
+    weight_decay: float
+    seed: int
+    precision: Literal["float32", "float64"] = _neutral("float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The fine-tuning of a cell: of its candidates, by their keys, the best on `select`, whose network is tested."""
+
+    kind: Literal["choice"]
+    evaluation: str
+    evaluation_version: int
+    subject: str
+    data: FinetuneData
+    candidates: tuple[str, ...]
 
 
 Subject = Pretrain | RandomEncoder | Imported
-Spec = Pretrain | RandomEncoder | Imported | Linear
+Evaluation = Linear | Finetune | Choice
+Spec = Subject | Evaluation

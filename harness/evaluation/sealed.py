@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,16 +22,16 @@ class SealError(RuntimeError):
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen from what, by its score on the held-out split."""
+    """What was chosen from what, by its score on the held-out split; a candidate that diverged has none."""
 
     metric: str
     candidates: tuple[str, ...]
-    scores: tuple[float, ...]
+    scores: tuple[float | None, ...]
 
     @property
     def chosen(self) -> int:
-        """The best candidate; among equals the first."""
-        return max(range(len(self.scores)), key=lambda i: (self.scores[i], -i))
+        """The best candidate; among equals the first. Those without a score come last."""
+        return max(range(len(self.scores)), key=lambda i: (-math.inf if (s := self.scores[i]) is None else s, -i))
 
     @property
     def digest(self) -> str:

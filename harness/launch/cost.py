@@ -12,7 +12,7 @@ from harness.config.datasets import DATASETS
 from harness.config.document import read_yaml, shown
 from harness.config.errors import ConfigError
 from harness.config.files import project_root, read_as
-from harness.config.schema import Linear, Pretrain, Spec, Subject
+from harness.config.schema import Choice, Finetune, Linear, Pretrain, Spec, Subject
 from harness.launch.machines import Machine
 
 PARAMETER_BYTES = 4
@@ -93,8 +93,9 @@ def cost(spec: Spec, subjects: Mapping[str, Subject], scale: Scale) -> Cost:
 def work(spec: Spec, subjects: Mapping[str, Subject]) -> Work:
     if isinstance(spec, Pretrain):
         return _pretrain(spec)
-    assert isinstance(spec, Linear), "a random encoder is no run"
-    return _linear(spec, subjects[spec.subject])
+    assert isinstance(spec, Linear | Finetune | Choice), "a random encoder is no run"
+    subject = subjects[spec.subject]
+    return _linear(spec, subject) if isinstance(spec, Linear) else _finetune(spec, subject)
 
 
 def _encoder(form: Form) -> tuple[EncoderCost, int]:
@@ -132,10 +133,29 @@ def _pretrain(spec: Pretrain) -> Work:
     return Work(form, 2.0 * per_image * images, disk)
 
 
+def _evaluated(spec: Linear | Finetune | Choice, subject: Subject) -> Form:
+    model = subject.model if isinstance(subject, Pretrain) else subject
+    return Form(spec.kind, f"{model.encoder}_x{model.width}", spec.data.image_size)
+
+
+def _finetune(spec: Finetune | Choice, subject: Subject) -> Work:
+    """Three forward passes an image and epoch (one of them forward), and one an image that is scored.
+
+    On disk, two checkpoints of network and momentum, and the network.
+    """
+    form = _evaluated(spec, subject)
+    encoder, forward = _encoder(form)
+    facts = DATASETS[spec.data.dataset]
+    head = encoder.features * facts.classes
+    if isinstance(spec, Choice):
+        return Work(form, 2.0 * facts.images(spec.data.test) * (forward + head), 0)
+    images = 3 * spec.epochs * facts.images(spec.data.train) + facts.images(spec.data.select)
+    return Work(form, 2.0 * images * (forward + head), PARAMETER_BYTES * 5 * (encoder.parameters + head))
+
+
 def _linear(spec: Linear, subject: Subject) -> Work:
     """One forward pass an image and epoch; the heads' own cost is thousands of times smaller."""
-    model = subject.model if isinstance(subject, Pretrain) else subject
-    form = Form(spec.kind, f"{model.encoder}_x{model.width}", spec.data.image_size)
+    form = _evaluated(spec, subject)
     encoder, forward = _encoder(form)
     facts = DATASETS[spec.data.dataset]
     heads = len(spec.learning_rates) * encoder.features * facts.classes

@@ -10,9 +10,10 @@ from harness.config.datasets import DATASETS
 from harness.config.errors import ConfigError
 from harness.data.catalogue import CATALOGUE, entry_of, facts_of, full_name, generated
 from harness.data.check import check
+from harness.data.dataset import JOINED, open_dataset
 from harness.data.errors import DataError
 from harness.data.manifest import FILE
-from harness.data.prepare import add_list, open_dataset
+from harness.data.prepare import add_list, add_subsets
 from harness.data.prepare import prepare as write
 from harness.launch.bar import Bar
 from harness.launch.site import Site, check_writable
@@ -54,11 +55,20 @@ def ready(names: Iterable[str], here: Site, say: Say) -> None:
     """Prepare what can be generated; ConfigError, with the command to give, where the owner's files are needed."""
     for name in sorted(names):
         try:
-            open_dataset(name, here.data)
+            add_subsets(name, here.data, say)
         except DataError as error:
             if not generated(name):
                 raise ConfigError(str(error)) from None
             prepare(name, Wanted(), here, say)
+
+
+def check_lists(wanted: Iterable[tuple[str, str]], here: Site) -> None:
+    """ConfigError, with the command to give, for the first list of labels that a dataset lacks, before a sweep does."""
+    for name, split in sorted(wanted):
+        dataset = open_dataset(name, here.data)
+        if split not in (*JOINED, *dataset.manifest.lists):
+            remedy = f"add it with `harness prepare {name} --list {split}=FILE`, one image's name a line"
+            raise ConfigError(f"{dataset.folder} has no list of images {split}; {remedy}")
 
 
 def _write(name: str, wanted: Wanted, here: Site, say: Say) -> None:

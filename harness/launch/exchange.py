@@ -17,7 +17,7 @@ from harness.config.durable import write_durably
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
 from harness.config.identity import plain, run_key
-from harness.config.schema import Imported, Linear, Pretrain
+from harness.config.schema import Evaluation, Imported, Pretrain
 from harness.launch.site import Site, commit
 from harness.launch.task import read_spec, write_spec
 from harness.models.haiku import read_haiku
@@ -129,7 +129,7 @@ def _architecture(runs: Runs, key: str) -> tuple[str, int, str, Padding]:
     if not (runs.folder(key) / "spec.json").exists():
         raise ConfigError(f"there is no run {key} in {runs.path}")
     spec = read_spec(runs, key)
-    if isinstance(spec, Linear):
+    if isinstance(spec, Evaluation):
         raise ConfigError(f"{key} is an evaluation; export the encoder it measures, {spec.subject}")
     if isinstance(spec, Imported):
         return spec.encoder, spec.width, "batch", spec.padding

@@ -1,4 +1,4 @@
-"""Hands runs to Tune as they become ready: subjects first, an evaluation as soon as what it measures is there."""
+"""Hands runs to Tune as they become ready: each as soon as all that it waits for is there."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from harness.launch.plan import Planned, Status, subject_of
+from harness.launch.plan import Planned, Status, needs, subject_of
+from harness.tracking.record import FINISHED
 
 ELSEWHERE = "elsewhere"  # how a trial ends that finds its run in another sweep's hands
 LOOK_SECONDS = 2.0
 
 
 class Frontier(Searcher):
-    """The plan as Tune's search algorithm: it suggests each missing run once, never before its subject is finished.
+    """The plan as Tune's search algorithm: it suggests each missing run once, after all that it waits for.
 
     Tune's `trial` here is one run. The grid is already expanded; nothing is searched.
     """
@@ -36,8 +37,7 @@ class Frontier(Searcher):
         """The next ready run; None while the rest waits for runs that are going; FINISHED when nothing is left."""
         self._look_elsewhere()
         for run in self._waiting:
-            subject = subject_of(run.spec)
-            if subject is None or subject in self._finished:
+            if self._finished.issuperset(needs(run.spec)):
                 self._waiting.remove(run)
                 self._running[trial_id] = run
                 return {"key": run.key}
@@ -56,12 +56,12 @@ class Frontier(Searcher):
             self._ended(run, str(state))
 
     def _ended(self, run: Planned, state: str) -> None:
-        if state == "done":
-            self._finished.add(run.key)
-        elif state == "diverged":  # a result, but nothing to evaluate
-            self._waiting = [other for other in self._waiting if subject_of(other.spec) != run.key]
-        else:
+        if state not in FINISHED:
             self.failed.append(run)
+            return
+        self._finished.add(run.key)  # a choice passes over candidates that diverged
+        if state == "diverged":  # a result, but nothing to evaluate
+            self._waiting = [other for other in self._waiting if subject_of(other.spec) != run.key]
 
     def _look_elsewhere(self) -> None:
         """What another sweep has finished is finished here too; what it has dropped is taken up."""

@@ -11,13 +11,15 @@ from harness.config.errors import ConfigError
 from harness.tracking.lease import is_free
 from harness.tracking.record import Record, RecordError, Runs
 
+NETWORK = "network.safetensors"  # of a fine-tuning: encoder and classifier
+
 
 def retire(runs: Runs, key: str, reason: str) -> list[Record]:
-    """Mark the run of `key`, and the evaluations made of it, as retired; returns the records as they are now."""
+    """Mark the run of `key`, and what was made of it, as retired; returns the records as they are now."""
     if runs.read(key) is None:
         raise ConfigError(f"there is no run {key} in {runs.path}")
     records = [record for one in runs.keys() if (record := _readable(runs, one)) is not None]  # noqa: SIM118  # Runs is no mapping
-    chosen = [record for record in records if record.key == key or record.spec.get("subject") == key]
+    chosen = [record for record in records if record.key == key or key in _made_of(record)]
     for record in chosen:
         if not is_free(runs.folder(record.key)):
             raise ConfigError(f"{record.key} is running; stop its sweep first")
@@ -29,18 +31,22 @@ def retire(runs: Runs, key: str, reason: str) -> list[Record]:
 
 @dataclass(frozen=True)
 class Rubbish:
-    """A folder that can go."""
+    """A folder or a file that can go."""
 
     path: Path
     why: str
     bytes: int
 
     def remove(self) -> None:
-        shutil.rmtree(self.path)
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink()
 
 
-def rubbish(runs: Runs, ray: Path, needed: Collection[str]) -> Iterator[Rubbish]:
-    """Runs no table asks for, what retired runs left, checkpoints of finished runs (their encoder stays), Ray's files.
+def rubbish(runs: Runs, ray: Path, needed: Collection[str], awaited: Collection[str] = ()) -> Iterator[Rubbish]:
+    """Runs no table asks for, what retired runs left, checkpoints of finished runs (their encoder stays), Ray's files,
+    and fine-tuned networks but those that a choice is still to be made among, whose keys are `awaited`.
 
     A run somebody works on is let be, and so is one whose record cannot be read: a person must look at it. Imported
     encoders stay too: nothing here could make them again.
@@ -59,9 +65,16 @@ def rubbish(runs: Runs, ray: Path, needed: Collection[str]) -> Iterator[Rubbish]
             yield _found(aside, "retired")
         if record is not None and record.state == "done" and (folder / "checkpoints").is_dir():
             yield _found(folder / "checkpoints", "the run is done")
+        if (folder / NETWORK).exists() and folder.name not in awaited:
+            yield _found(folder / NETWORK, "the choice is made")
     if all(is_free(folder) for folder in folders):  # no sweep goes on
         for left in sorted(ray.glob("*")):
             yield _found(left, "left by a sweep that was killed")
+
+
+def _made_of(record: Record) -> set[object]:
+    """The keys of what was evaluated, or chosen from."""
+    return {record.spec.get("subject"), *record.spec.get("candidates", ())}
 
 
 def _readable(runs: Runs, key: str) -> Record | None:
@@ -72,4 +85,4 @@ def _readable(runs: Runs, key: str) -> Record | None:
 
 
 def _found(path: Path, why: str) -> Rubbish:
-    return Rubbish(path, why, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+    return Rubbish(path, why, sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()))

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.config.expand import Expansion
-from harness.config.schema import Linear, Spec, Subject
+from harness.config.schema import Choice, Spec, Subject
 from harness.launch.cost import Cost, Scale, cost
 from harness.tracking.lease import is_free
 from harness.tracking.record import FINISHED, RecordError, Runs
+
+# What waits for nothing, what waits for that, and so on.
+STAGES = {"pretrain": 0, "linear": 1, "finetune": 1, "choice": 2}
 
 Status = Literal["done", "diverged", "failed", "running", "interrupted", "missing", "unreadable"]
 
@@ -41,7 +44,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every run that the tables need, subjects before evaluations, and the untrained encoders they evaluate."""
+    """Every run that the tables need, each after those it waits for, and the untrained encoders they evaluate."""
 
     profile: str
     runs: tuple[Planned, ...]
@@ -81,14 +84,13 @@ def make_plan(expansions: Sequence[Expansion], runs: Runs, scale: Scale) -> Plan
         specs.update(expansion.runs())
         subjects.update(expansion.subjects())
         for member in expansion.members:
-            for key in (member.subject_key, member.evaluation_key):
+            for key in member.keys:
                 names = cells.setdefault(key, [])
                 name = f"table{member.table}:{member.cell}"
                 names += [] if name in names else [name]
                 wanted += key in specs
-    seeds = {m.evaluation_key: m.seed for e in expansions for m in e.members}
-    seeds |= {m.subject_key: m.seed for e in expansions for m in e.members}
-    ordered = sorted(specs.items(), key=lambda item: isinstance(item[1], Linear))
+    seeds = {key: m.seed for e in expansions for m in e.members for key in reversed(m.keys)}
+    ordered = sorted(specs.items(), key=lambda item: STAGES[item[1].kind])
     planned = tuple(
         Planned(key, spec, status(runs, key, spec), tuple(cells[key]), seeds[key], cost(spec, subjects, scale))
         for key, spec in ordered
@@ -117,5 +119,13 @@ def status(runs: Runs, key: str, spec: Spec) -> Status:
 
 
 def subject_of(spec: Spec) -> str | None:
-    """The key a run waits for; None where it waits for nothing."""
-    return spec.subject if isinstance(spec, Linear) else None
+    """The key of what a run evaluates; None where it is no evaluation."""
+    return getattr(spec, "subject", None)
+
+
+def needs(spec: Spec) -> tuple[str, ...]:
+    """The keys that a run waits for: an evaluation for its subject, a choice for all its candidates."""
+    if isinstance(spec, Choice):
+        return spec.candidates
+    subject = subject_of(spec)
+    return () if subject is None else (subject,)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.config.errors import ConfigError
-from harness.launch.plan import Planned, subject_of
+from harness.launch.plan import Planned, needs
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Cluster:
 def wall_hours(todo: Sequence[Planned], cluster: Cluster) -> float:
     """Whenever a place is free it takes the first run in `todo` that waits for nothing.
 
-    An evaluation waits for its pretraining where that is in `todo` too; a run is never split or interrupted.
+    A run waits for those of its needs that are in `todo` too, and is never split or interrupted.
     """
     here = {run.key for run in todo}
     followers: defaultdict[str, list[int]] = defaultdict(list)
-    ready: list[int] = []
-    for number, run in enumerate(todo):
-        subject = subject_of(run.spec)
-        (followers[subject] if subject in here else ready).append(number)
+    waits_for = [here.intersection(needs(run.spec)) for run in todo]
+    for number, keys in enumerate(waits_for):
+        for key in keys:
+            followers[key].append(number)
+    ready = [number for number, keys in enumerate(waits_for) if not keys]
     going: list[tuple[float, int]] = []
     now = 0.0
     while ready or going:
@@ -47,5 +48,7 @@ def wall_hours(todo: Sequence[Planned], cluster: Cluster) -> float:
             heapq.heappush(going, (now + todo[number].cost.device_hours / cluster.gpus_per_run, number))
         now, number = heapq.heappop(going)
         for follower in followers[todo[number].key]:
-            heapq.heappush(ready, follower)
+            waits_for[follower].remove(todo[number].key)
+            if not waits_for[follower]:
+                heapq.heappush(ready, follower)
     return now

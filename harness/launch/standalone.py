@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from harness.config.errors import ConfigError
-from harness.config.schema import Imported, Linear, RandomEncoder, Spec
+from harness.config.schema import Choice, Finetune, Imported, Linear, RandomEncoder, Spec
 from harness.config.structure import StructureError
 from harness.data.errors import DataError
 from harness.launch.task import Place, execute, spec_from, write_spec
-from harness.tracking.record import Runs
+from harness.tracking.record import FINISHED, Runs
 
 
 def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) -> int:
@@ -51,7 +51,12 @@ def _check(path: Path, spec: Spec, device: str, runs: Runs) -> None:
     if isinstance(spec, RandomEncoder | Imported):
         which = "untrained" if isinstance(spec, RandomEncoder) else "imported"
         raise ConfigError(f"{path}: an {which} encoder is no run to train; give a pretraining or an evaluation")
-    if isinstance(spec, Linear) and not (runs.folder(spec.subject) / "encoder.safetensors").exists():
+    if isinstance(spec, Choice):
+        for key in spec.candidates:
+            record = runs.read(key)
+            if record is None or record.state not in FINISHED:
+                raise ConfigError(f"{path}: chooses among {key}, which has not finished in {runs.path}; train it first")
+    if isinstance(spec, Linear | Finetune) and not (runs.folder(spec.subject) / "encoder.safetensors").exists():
         subject = runs.folder(spec.subject) / "spec.json"
         if not subject.exists() or not isinstance(spec_from(json.loads(subject.read_text())), RandomEncoder):
             raise ConfigError(f"{path}: evaluates {spec.subject}, which has no encoder in {runs.path}; train it first")

@@ -94,8 +94,8 @@ def _ended(runs: Runs, run: Planned) -> bool:
 
 
 def _finished(plan: Plan) -> set[str]:
-    """Subjects that evaluations need not wait for: done, untrained, or imported."""
-    done = {run.key for run in plan.runs if run.status == "done"}
+    """What need not be waited for: done, untrained, imported, or a candidate that diverged."""
+    done = {run.key for run in plan.runs if run.status == "done" or (run.finished and run.kind == "finetune")}
     return done | {key for key, subject in plan.subjects.items() if subject.kind != "pretrain"}
 
 

@@ -20,13 +20,17 @@ from safetensors.torch import load_file
 
 from harness.config.durable import write_json
 from harness.config.identity import plain, run_key
-from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder, Spec
+from harness.config.schema import Choice, Evaluation, Finetune, Imported, Linear, Pretrain, RandomEncoder, Spec
 from harness.config.structure import structure
-from harness.data.prepare import open_dataset
+from harness.data.prepare import Dataset, open_dataset
+from harness.evaluation.choice import Candidate, choose
+from harness.evaluation.finetune import HELD_OUT, Finetuning
 from harness.evaluation.linear import LinearEvaluation
 from harness.evaluation.scoring import Scorer, own_accuracy
 from harness.evaluation.sealed import Seal
+from harness.launch.housekeeping import NETWORK
 from harness.launch.observer import Observer
+from harness.models.networks import Classifier
 from harness.models.resnet import ResNet
 from harness.models.shape import build
 from harness.tracking.lease import BusyError, Lease
@@ -73,7 +77,7 @@ def read_spec(runs: Runs, key: str) -> Spec:
 
 def spec_from(raw: object) -> Spec:
     """A spec from its plain form."""
-    spec: Spec = structure(Pretrain | RandomEncoder | Imported | Linear, raw)  # type: ignore[arg-type]  # a union of types
+    spec: Spec = structure(Spec, raw)  # type: ignore[arg-type]  # a union of types
     return spec
 
 
@@ -157,6 +161,10 @@ def fail(runs: Runs, key: str, error: str) -> None:
 def _ranks(spec: Spec) -> Ranks:
     if isinstance(spec, Pretrain):
         return Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
+    if isinstance(spec, Finetune):
+        return Ranks.join(spec.batch, spec.batch)
+    if isinstance(spec, Choice):  # trains nothing: a share of the test images each
+        return Ranks.split(world_and_rank()[0])
     assert isinstance(spec, Linear), "nothing is trained of a random or imported encoder"
     return Ranks.split(spec.batch)
 
@@ -165,9 +173,13 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
     runs, device = Runs(Path(place.runs)), torch.device(place.device)
     folder, ranks = runs.folder(record.key), _ranks(spec)
     dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
-    task: Pretraining | Supervised | LinearEvaluation
+    if isinstance(spec, Choice):
+        return _choose(spec, record, dataset, place, ranks)
+    task: Pretraining | Supervised | LinearEvaluation | Finetuning
     if isinstance(spec, Pretrain):
         task = begin(spec, dataset, device, ranks, place.threads, place.online_classifier)
+    elif isinstance(spec, Finetune):
+        task = Finetuning(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)
     else:
         assert isinstance(spec, Linear)
         task = LinearEvaluation(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)
@@ -181,6 +193,10 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
             ranks=ranks,
         )
         cost = {"first_update_s": observer.first_update_s, "updates": float(task.total)}
+        if isinstance(task, Finetuning):
+            if ranks.plan.rank == 0:
+                task.save_network(folder / NETWORK)
+            return replace(record, state="done", results=task.results(), cost=cost)
         if not isinstance(task, LinearEvaluation):
             if ranks.plan.rank == 0:
                 task.save_encoder(folder / "encoder.safetensors")
@@ -195,19 +211,54 @@ def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> 
         task.close()
 
 
+def _choose(spec: Choice, record: Record, dataset: Dataset, place: Place, ranks: Ranks) -> Record:
+    """Test the best of the candidates, of which each has ended; where all diverged, so has what chooses among them."""
+    runs, device = Runs(Path(place.runs)), torch.device(place.device)
+    candidates = [_candidate(runs, key) for key in spec.candidates]
+    if all(one.top1 is None for one in candidates):
+        return replace(record, state="diverged", error=f"all {len(candidates)} candidates diverged")
+
+    def network(key: str) -> Classifier:
+        path = runs.folder(key) / NETWORK
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is gone; `harness retire {key}`, and the next sweep trains it anew")
+        made = Classifier(architecture(read_spec(runs, spec.subject)), dataset.classes)
+        made.load_state_dict(load_file(path))
+        return made.to(device)
+
+    scorer = Scorer(dataset, spec.data.image_size, device, ranks, place.threads)
+    scores = choose(spec, candidates, network, scorer, Seal(runs.folder(record.key)), ranks)
+    return replace(record, state="done", results=scores.results, selection=dict(scores.selection))
+
+
+def _candidate(runs: Runs, key: str) -> Candidate:
+    """What has been tried, and what came of it."""
+    spec, record = read_spec(runs, key), runs.read(key)
+    assert isinstance(spec, Finetune), "a choice is among fine-tunings"
+    if record is None or record.state not in FINISHED:
+        raise RuntimeError(f"candidate {key} has not finished; run it first")
+    name = f"learning_rate={spec.learning_rate}, epochs={spec.epochs}"
+    return Candidate(name, key, record.results[HELD_OUT] if record.state == "done" else None)
+
+
 def _subject(runs: Runs, key: str) -> ResNet:
     """The encoder that an evaluation measures."""
     spec = read_spec(runs, key)
     if isinstance(spec, RandomEncoder):
         torch.manual_seed(spec.seed)
-        return ResNet(spec.encoder, spec.width, spec.norm)
-    assert not isinstance(spec, Linear), "an evaluation is no subject"
-    if isinstance(spec, Imported):
-        encoder = build(spec.encoder, spec.width, spec.padding)
-    else:
-        encoder = ResNet(spec.model.encoder, spec.model.width, spec.model.norm)
+        return architecture(spec)
+    encoder = architecture(spec)
     encoder.load_state_dict(load_file(runs.folder(key) / "encoder.safetensors"))
     return encoder
+
+
+def architecture(spec: Spec) -> ResNet:
+    """The encoder of a subject, as it is before anything is loaded into it."""
+    assert not isinstance(spec, Evaluation), "an evaluation is no subject"
+    if isinstance(spec, Imported):
+        return build(spec.encoder, spec.width, spec.padding)
+    model = spec.model if isinstance(spec, Pretrain) else spec
+    return ResNet(model.encoder, model.width, model.norm)
 
 
 def _environment(place: Place, world: int) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from harness.config.errors import ConfigError
 from harness.config.expand import UNTRAINED, Expansion, declared_cells, expand
 from harness.config.files import profile_names, read_profile, read_table, table_ids
-from harness.config.schema import Pretrain, RandomEncoder
+from harness.config.schema import Linear, Pretrain, RandomEncoder
 
 Edit = Callable[[str, str, str], None]
 Write = Callable[[str], None]
@@ -48,6 +49,19 @@ def test_the_supervised_recipe_is_the_paper_s() -> None:
     view = run.data.views.first
     assert (view.crop_area, view.flip, view.jitter, view.grayscale) == ((0.08, 1.0), 0.5, 0.0, 0.0)
     assert (view.blur, view.solarize) == (0.0, 0.0)
+
+
+def test_large_supervised_baselines_have_randaugment() -> None:
+    """Protects Table 9's supervised column: its Appendix C.2 has RandAugment for all large ResNets, no other change."""
+    cells = _subjects(expand("9", "imagenet", 1))
+    smallest = cells["supervised_50x1"]
+    assert smallest == _subjects(expand("extras", "imagenet", 1, "supervised"))["supervised"]
+    for name, run in cells.items():
+        if name.startswith("supervised") and run != smallest:
+            view = run.data.views.first
+            assert (view.operations, view.magnitude) == (2, 9)
+            assert replace(view, operations=0, magnitude=0) == smallest.data.views.first
+            assert replace(run, model=smallest.model, data=smallest.data) == smallest
 
 
 def test_imagenette_is_the_set_up_of_the_release(table: Write) -> None:
@@ -100,7 +114,7 @@ def test_nothing_is_nothing_at_every_scale(table: Write) -> None:
     table("  - {id: raft, recipe: raft_r18_300ep, set: {}}\n")
     assert _subjects(expand("5b", "laptop"))["raft"].optimizer.weight_decay == 0.0
     table("  - {id: raft, recipe: raft_r18_300ep, set: {optimizer.weight_decay: 1.0e-6}}\n")
-    with pytest.raises(ConfigError, match=r"laptop.yaml:18: .*relative needs a recipe's own value that is not 0.0"):
+    with pytest.raises(ConfigError, match=r"laptop.yaml:20: .*relative needs a recipe's own value that is not 0.0"):
         expand("5b", "laptop")
 
 
@@ -214,6 +228,65 @@ def test_a_cell_may_change_its_evaluation(table: Write) -> None:
     assert a.subject_key == b.subject_key
     assert (a.evaluation.epochs, b.evaluation.epochs) == (80, 90)
     assert [spec.kind for spec in expansion.runs().values()] == ["pretrain", "linear", "linear"]
+
+
+def test_a_cell_may_have_an_evaluation_of_its_own(table: Write) -> None:
+    """Protects Table 13, of whose columns one is on ImageNet and one on Places365: two evaluations of one subject."""
+    table("  - {id: a}\n  - {id: b, evaluation: linear_places365, evaluate: {epochs: 90}}\n")
+    a, b = (member.evaluation for member in expand("5b", "imagenet", 1).members)
+    assert isinstance(a, Linear)
+    assert isinstance(b, Linear)
+    assert a.subject == b.subject
+    assert (a.evaluation, a.data.dataset, a.epochs) == ("linear_imagenet", "imagenet", 80)
+    assert (b.evaluation, b.data.dataset, b.epochs) == ("linear_places365", "places365", 90)
+
+
+def test_a_cell_may_ask_for_its_training_alone(table: Write) -> None:
+    """Protects Table 9's supervised column from evaluations nobody reads: the training stands in their place."""
+    table("  - {id: byol}\n  - {id: supervised, recipe: supervised_r50, evaluation: none}\n")
+    expansion = expand("5b", "imagenet", 1)
+    byol, supervised = expansion.members
+    assert supervised.evaluation == supervised.subject
+    assert supervised.evaluation_key == supervised.subject_key
+    assert supervised.at_paper_scale
+    assert [spec.kind for spec in expansion.runs().values()] == ["pretrain", "pretrain", "linear"]
+    assert list(expansion.runs()) == [byol.subject_key, supervised.subject_key, byol.evaluation_key]
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("{id: x, untrained: true, evaluation: none}", "is for what is trained; name an evaluation"),
+        ("{id: x, evaluation: none, evaluate: {epochs: 1}}", "has nothing to set"),
+    ],
+)
+def test_what_cannot_do_without_an_evaluation(table: Write, cell: str, problem: str) -> None:
+    """Protects against a cell that would have no number, and one whose changes would change nothing."""
+    table(f"  - {cell}\n")
+    with pytest.raises(ConfigError) as caught:
+        expand("5b", "imagenet")
+    assert str(caught.value) == f"experiments/tables/table5b.yaml:7: cell 'x': evaluation 'none' {problem}"
+
+
+def test_an_evaluation_may_train_on_the_views_of_pretraining(table: Write) -> None:
+    """Protects Table 7: T's operations with the evaluation's own crop and flip, which a profile carries over."""
+    table("  - {id: plain}\n  - {id: changed, evaluate: {data.view: byol.first}}\n")
+    for profile, crop, flip in (("imagenet", (0.08, 1.0), 0.5), ("laptop", (0.4, 1.0), 0.0)):
+        plain, changed = (member.evaluation for member in expand("5b", profile, 1).members[:2])
+        subject = _subjects(expand("5b", profile, 1))["plain"]
+        assert isinstance(plain, Linear)
+        assert isinstance(changed, Linear)
+        assert plain.data.view is None
+        assert changed.data.view == replace(subject.data.views.first, crop_area=crop, flip=flip)
+        assert (changed.data.crop_area, changed.data.flip) == (crop, flip)
+
+
+@pytest.mark.parametrize("view", ["byol", "byol.third"])
+def test_which_of_the_two_views_must_be_said(table: Write, view: str) -> None:
+    """Protects from a guess: pretraining has two distributions."""
+    table(f"  - {{id: x, evaluate: {{data.view: {view}}}}}\n")
+    with pytest.raises(ConfigError, match=r"table5b.yaml:7: data.view: .* byol.first or byol.second"):
+        expand("5b", "imagenet")
 
 
 def test_a_cell_may_change_its_views(table: Write) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harness.config.expand import expand
 from harness.config.files import profile_names, table_ids
 from harness.config.identity import canonical, canonical_json, plain, run_key
-from harness.config.schema import Objective, Pretrain
+from harness.config.schema import Linear, Objective, Pretrain
 from harness.config.structure import structure
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keys"
@@ -95,6 +95,24 @@ def test_other_knobs_without_effect() -> None:
     other = replace(bare, model=replace(bare.model, predictor=(8, 256)))
     assert run_key(bare) == run_key(other) == run_key(replace(bare, model=replace(bare.model, predictor=None)))
     assert run_key(bare) != run_key(BYOL)
+
+
+def test_a_view_of_an_evaluation_is_what_it_adds() -> None:
+    """Protects sharing of Table 7's plain rows: crop and flip are the evaluation's; another that adds none is none."""
+    plain_one, changed = (
+        expand("7", "imagenet", 1, cell).members[0].evaluation for cell in ("r50x1_plain", "r50x1_aug")
+    )
+    assert isinstance(plain_one, Linear)
+    assert isinstance(changed, Linear)
+    view = changed.data.view
+    assert view is not None
+
+    def key(**other: Any) -> str:
+        return run_key(replace(changed, data=replace(changed.data, view=replace(view, **other))))
+
+    assert key(flip=0.1, crop_area=(0.2, 0.9)) == run_key(changed) != key(hue=0.2)
+    off = {"jitter": 0.0, "grayscale": 0.0, "blur": 0.0, "solarize": 0.0}
+    assert key(**off) == run_key(plain_one) == expand("1a", "imagenet", 1).members[0].evaluation_key
 
 
 def _leaves(raw: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

@@ -90,8 +90,21 @@ MISTAKES = {
         *(VIEWS, "blur: 0.1\n  blur_sigma: [0.1, 2.0]", "blur: 0.1\n  blur_sigma: [2.0, 0.1]", 24),
         "data.views.second.blur_sigma: must be a range above 0, not 2.0 to 0.1",
     ),
+    "three operations": (
+        *(VIEWS, "solarize: 0.2", "solarize: 0.2\n  operations: 3", 26),
+        "data.views.second.operations: must lie between 0 and 2, not 3",
+    ),
     "no learning rate": (LINEAR, "[0.4, 0.3, 0.2, 0.1, 0.05]", "[]", 7, "learning_rates: must name at least one"),
     "no epoch of an evaluation": (LINEAR, "epochs: 80", "epochs: 0", 9, "epochs: must be at least 1, not 0"),
+    "encoder of a width that is none": (RECIPE, "width: 1", "width: 5", 5, "model.width: must be 1 to 4, not 5"),
+    "clip of nothing": (
+        *(LINEAR, "batch: 1024", "batch: 1024\nlogit_clip: 0", 11),
+        "logit_clip: must be above 0, not 0.0",
+    ),
+    "penalty below nothing": (
+        *(LINEAR, "batch: 1024", "batch: 1024\nlogit_penalty: -1.0", 11),
+        "logit_penalty: must be at least 0, not -1.0",
+    ),
     "unknown recipe": (
         *(TABLE, "byol_r50_300ep", "byol_r50_30ep", 5),
         "unknown recipe 'byol_r50_30ep'; did you mean 'byol_r50_300ep'?",
@@ -126,59 +139,59 @@ MISTAKES = {
     ),
     "another table": (TABLE, 'table: "5b"', 'table: "5a"', 3, "table: says '5a' in the file of table 5b"),
     "map of an unknown key": (
-        *(LAPTOP, "schedule.epochs: {table", "schedule.epoch: {table", 19),
+        *(LAPTOP, "schedule.epochs: {table", "schedule.epoch: {table", 21),
         "schedule.epoch: no recipe has this key",
     ),
     "map of an unknown key of evaluations": (
-        *(LAPTOP, "  batch: {value: 128}", "  batches: {value: 128}", 30),
+        *(LAPTOP, "  batch: {value: 128}", "  batches: {value: 128}", 31),
         "batches: no evaluation has this key",
     ),
     "map without the value": (
-        *(LAPTOP, "{300: 40, ", "{", 19),
+        *(LAPTOP, "{300: 40, ", "{", 21),
         "schedule.epochs: the table has no entry for 300",
     ),
     "map with two meanings": (
-        *(LAPTOP, "{complement: 5.0}", "{complement: 5.0, factor: 2.0}", 16),
+        *(LAPTOP, "{complement: 5.0}", "{complement: 5.0, factor: 2.0}", 18),
         "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "map with none": (
-        *(LAPTOP, "{complement: 5.0}", "{}", 16),
+        *(LAPTOP, "{complement: 5.0}", "{}", 18),
         "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "map of a list by a ratio": (
-        *(LAPTOP, "model.projector: {table: {4096: 256,", "model.projector: {relative: 2.0} #", 14),
+        *(LAPTOP, "model.projector: {table: {4096: 256,", "model.projector: {relative: 2.0} #", 16),
         "model.projector: relative needs a recipe's own value that is not None",
     ),
     "width without an entry": (
-        *(LAPTOP, "model.projector: {table: {4096: 256, ", "model.projector: {table: {", 14),
+        *(LAPTOP, "model.projector: {table: {4096: 256, ", "model.projector: {table: {", 16),
         "model.projector: the table has no entry for 4096",
     ),
     "own maps of nothing": (
-        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 32),
+        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 45),
         "own.raft_r18: unknown recipe or evaluation 'raft_r18'; did you mean 'raft_r18_300ep'?",
     ),
     "own map with none": (
-        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 35),
+        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 48),
         "own.raft_r18_300ep.optimizer.base_lr: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "condition on an unknown key": (
-        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: {model.predicter: [256]}}", 16),
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: {model.predicter: [256]}}", 18),
         "model.predicter: no recipe has this key",
     ),
     "condition that is no mapping": (
-        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: linear}", 16),
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: linear}", 18),
         "pretrain.objective.tau_base.when: must be a mapping, not the text 'linear'",
     ),
     "condition without a map": (
-        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {when: {model.predictor: [256]}}", 16),
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {when: {model.predictor: [256]}}", 18),
         "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "factor of text": (
-        *(LAPTOP, "objective.tau_base: {complement: 5.0}", "data.split: {factor: 2.0}", 16),
+        *(LAPTOP, "objective.tau_base: {complement: 5.0}", "data.split: {factor: 2.0}", 18),
         "data.split: 'train+valid' is no number; give value or table",
     ),
     "fraction of a pixel": (

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from harness.config.expand import Expansion, expand
 from harness.config.files import table_ids
-from harness.config.identity import plain
-from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder, Subject
+from harness.config.identity import plain, run_key
+from harness.config.schema import Imported, RandomEncoder, Spec, Subject
 from harness.config.structure import structure
 from harness.launch.budget import buy, completions, disk, hours
 from harness.launch.cost import Cost, Form, Scale, work
@@ -37,7 +37,7 @@ class Graph:
     """All runs of some tables, counted in the plainest way: a dictionary of key and spec, and sets of keys."""
 
     def __init__(self, expansions: Collection[Expansion], states: dict[str, str] | None = None) -> None:
-        self.specs: dict[str, Pretrain | Linear] = {}
+        self.specs: dict[str, Spec] = {}
         self.subjects: dict[str, Subject] = {}
         self.tables: defaultdict[str, set[str]] = defaultdict(set)
         self.states = states or {}
@@ -45,7 +45,9 @@ class Graph:
         for expansion in expansions:
             for member in expansion.members:
                 self.subjects[member.subject_key] = member.subject
-                for key, spec in ((member.subject_key, member.subject), (member.evaluation_key, member.evaluation)):
+                tried = {run_key(candidate): candidate for candidate in member.candidates}
+                own = {member.subject_key: member.subject, **tried, member.evaluation_key: member.evaluation}
+                for key, spec in own.items():
                     if isinstance(spec, RandomEncoder | Imported):
                         continue
                     self.specs[key] = spec

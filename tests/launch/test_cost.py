@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.config.datasets import DATASETS
 from harness.config.errors import ConfigError
 from harness.config.expand import expand
 from harness.config.schema import Linear, Pretrain, RandomEncoder
 from harness.launch.cost import Form, Scale, Speed, cost, encoder_costs
 from harness.launch.machines import Machine
 from harness.models.flops import multiply_adds
+from harness.models.networks import Classifier
 from harness.models.resnet import ENCODERS, ResNet
 from harness.training.ranks import Ranks
 from harness.training.state import build_state, build_supervised
@@ -44,10 +46,12 @@ def test_figures_are_what_counting_gives(name: str) -> None:
 
 
 def test_every_encoder_is_counted() -> None:
-    """At the size of ImageNet's recipes, or the laptop's, and at the small sizes that ResNet-18 is trained at."""
+    """At ImageNet's size or the laptop's; the plain ones at every profile's, where imports are evaluated."""
     for encoder in ENCODERS:
         for width in range(1, 5):
             sizes = {"resnet_tiny": {16}, "resnet18": {96, 128, 224}}.get(encoder, {224})
+            if width == 1 and encoder != "resnet_tiny":
+                sizes = {16, 96, 128, 224}
             assert set(encoder_costs()[f"{encoder}_x{width}"].multiply_adds) == sizes
 
 
@@ -98,6 +102,31 @@ def test_a_linear_evaluation_costs_its_forward_passes() -> None:
     assert cost(spec, {spec.subject: member.subject}, SCALE).flops == pytest.approx(expected, rel=1e-12)
     untrained = RandomEncoder(kind="random", encoder="resnet_tiny", width=1, norm="batch", seed=0)
     assert cost(spec, {spec.subject: untrained}, SCALE).flops == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_fine_tuning_costs_what_torch_counts() -> None:
+    """Forward and backward of each image an epoch and one pass of each held-out one; the choice tests 500 once."""
+    member = expand("2a", "laptop", seeds=1, cell="byol_10pct").members[0]
+    network = Classifier(ResNet("resnet_tiny", 1, "batch"), 10)
+    with FlopCounterMode(display=False) as forward:
+        network(torch.zeros(1, 3, 16, 16))
+    with FlopCounterMode(display=False) as both:
+        network(torch.zeros(1, 3, 16, 16)).sum().backward()
+    first = network.encoder.conv1.weight.numel() * 8 * 8
+    once, trained = forward.get_total_flops(), both.get_total_flops() + 2 * first
+    candidate, subjects = member.candidates[0], {member.subject_key: member.subject}
+    found = cost(candidate, subjects, SCALE)
+    assert found.flops == pytest.approx(candidate.epochs * 110 * trained + 200 * once, rel=1e-12)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert found.disk_bytes == pytest.approx(5 * 4 * weights, rel=1e-3), "all but the classifier's bias"
+    assert cost(member.evaluation, subjects, SCALE).flops == pytest.approx(500 * once, rel=1e-12)
+
+
+def test_lists_of_labels_are_as_long_as_they_say() -> None:
+    """SimCLR's two lists have 12,811 and 128,116 images; ours are shares of what is not held out."""
+    facts = DATASETS["imagenet"]
+    assert (facts.images("simclr-1"), facts.images("simclr-10")) == (12_811, 128_116)
+    assert facts.images("balanced-10") == 127_116
 
 
 def test_device_time_follows_the_machine() -> None:

@@ -11,7 +11,7 @@ from harness.cli import main
 from harness.config.datasets import DATASETS, REAL
 from harness.config.errors import ConfigError
 from harness.data.catalogue import CATALOGUE
-from harness.launch.data import ready
+from harness.launch.data import check_lists, ready
 from harness.launch.site import Site, site
 
 
@@ -77,3 +77,11 @@ def test_a_sweep_prepares_what_can_be_generated(here: Site) -> None:
     assert (here.data / "flowers-stand-in/manifest.json").exists()
     with pytest.raises(ConfigError, match=r"harness prepare flowers --source FOLDER"):
         ready({"flowers"}, here, lambda _: None)
+
+
+def test_a_list_that_nobody_added_is_asked_for_before_the_sweep(here: Site) -> None:
+    """Protects GPU-hours: fine-tuning on SimCLR's lists comes after weeks of pretraining, and must not fail then."""
+    ready({"digits"}, here, lambda _: None)
+    check_lists({("digits", "train"), ("digits", "balanced-10")}, here)
+    with pytest.raises(ConfigError, match=r"no list of images simclr-1; .*harness prepare digits --list simclr-1=FILE"):
+        check_lists({("digits", "simclr-1"), ("digits", "train")}, here)

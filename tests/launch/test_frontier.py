@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from harness.config.expand import Expansion
-from harness.launch.plan import Plan, Planned, Status, subject_of
+from harness.config.expand import Expansion, expand
+from harness.launch.plan import Plan, Planned, Status, needs, subject_of
 
 pytest.importorskip("ray.tune")
 from ray.tune.search import Searcher
 
 from harness.launch import frontier
 from harness.launch.frontier import Frontier
+from harness.launch.sweep import _finished
 
 Planning = Callable[..., Plan]
 
@@ -102,6 +103,48 @@ def test_a_diverged_run_fails_nothing(tune: Tune) -> None:
     assert (tune.frontier.failed, tune.frontier.skipped) == ([], [])
 
 
+@pytest.fixture
+def tuned(planned: Planning) -> Tune:
+    """Table 8's row of BYOL at the laptop: a pretraining, two candidates and the choice among them."""
+    return Tune(planned(expand("8", "laptop", seeds=1, cell="byol")), set())
+
+
+def test_a_choice_waits_for_all_its_candidates(tuned: Tune) -> None:
+    """One that diverged has ended too; the choice comes last, and nothing is skipped."""
+    pretraining = tuned.ask()
+    assert tuned.ask() is None
+    tuned.end(pretraining, "done")
+    first, second = tuned.ask(), tuned.ask()
+    assert [run.kind for run in tuned.started] == ["pretrain", "finetune", "finetune"]
+    tuned.end(second, "diverged")
+    assert tuned.ask() is None
+    tuned.end(first, "done")
+    choice = tuned.ask()
+    assert set(needs(choice.spec)) == {first.key, second.key}
+    tuned.end(choice, "done")
+    assert tuned.ask() == Searcher.FINISHED
+    assert (tuned.frontier.failed, tuned.frontier.skipped) == ([], [])
+
+
+def test_a_failed_candidate_leaves_no_choice(tuned: Tune) -> None:
+    """A choice among the others alone would be another evaluation: it is skipped, and named."""
+    tuned.end(tuned.ask(), "done")
+    first, second = tuned.ask(), tuned.ask()
+    tuned.end(first, None)
+    tuned.end(second, "done")
+    assert tuned.ask() == Searcher.FINISHED
+    assert tuned.frontier.failed == [first]
+    assert [run.kind for run in tuned.frontier.skipped] == ["choice"]
+
+
+def test_of_a_diverged_subject_nothing_is_tried(tuned: Tune) -> None:
+    """Candidates and choice have diverged with it: neither run, failed nor skipped."""
+    tuned.end(tuned.ask(), "diverged")
+    assert tuned.ask() == Searcher.FINISHED
+    assert len(tuned.started) == 1
+    assert (tuned.frontier.failed, tuned.frontier.skipped) == ([], [])
+
+
 def test_subjects_of_earlier_sweeps_count(planned: Planning, two_cells: Expansion, write: Callable[..., Any]) -> None:
     """An evaluation whose subject was trained before starts at once."""
     write(two_cells.members[0].subject, "done")
@@ -110,6 +153,23 @@ def test_subjects_of_earlier_sweeps_count(planned: Planning, two_cells: Expansio
     asked = [tune.ask(), tune.ask()]
     assert [run.kind for run in asked] == ["pretrain", "linear"]
     assert asked[1].key == two_cells.members[0].evaluation_key
+
+
+def test_a_candidate_that_diverged_in_an_earlier_sweep_counts(planned: Planning, write: Callable[..., Any]) -> None:
+    """The choice among the others is made, not skipped for ever; a diverged subject has nothing to evaluate."""
+    cell = expand("8", "laptop", seeds=1, cell="byol")
+    write(cell.members[0].subject, "done")
+    write(cell.members[0].candidates[0], "diverged")
+    write(cell.members[0].candidates[1], "done")
+    plan = planned(cell)
+    tune = Tune(plan, _finished(plan))
+    choice = tune.ask()
+    assert choice.kind == "choice"
+    tune.end(choice, "done")
+    assert tune.ask() == Searcher.FINISHED
+    assert tune.frontier.skipped == []
+    write(cell.members[0].subject, "diverged")
+    assert cell.members[0].subject_key not in _finished(planned(cell))
 
 
 def test_a_run_in_other_hands_is_waited_for(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.config.errors import ConfigError
-from harness.config.expand import Expansion
+from harness.config.expand import Expansion, expand
+from harness.config.identity import run_key
 from harness.config.schema import Linear, Pretrain
-from harness.launch.housekeeping import retire, rubbish
+from harness.launch.housekeeping import NETWORK, retire, rubbish
 from harness.launch.plan import status
 from harness.launch.task import Place, execute, write_spec
 from harness.tracking.lease import Lease
@@ -37,6 +38,37 @@ def test_a_retired_run_takes_its_evaluations_along(
     record = runs.read(mine.subject_key)
     assert record is not None
     assert record.error == "wrong data"
+
+
+def test_a_retired_candidate_takes_the_choice_along(runs: Runs, write: Callable[..., Record]) -> None:
+    """A choice among other networks is another one; the other candidates and the subject stay."""
+    member = expand("8", "laptop", seeds=1, cell="byol").members[0]
+    for spec in member.specs.values():
+        write(spec, "done")
+    first, second = (run_key(candidate) for candidate in member.candidates)
+    assert {record.key for record in retire(runs, first, "wrong")} == {first, member.evaluation_key}
+    assert status(runs, second, member.candidates[1]) == "done"
+    assert {record.key for record in retire(runs, member.subject_key, "wrong")} == set(member.keys)
+
+
+def test_networks_go_when_no_choice_awaits_them(runs: Runs, write: Callable[..., Record], tmp_path: Path) -> None:
+    """The largest files of a fine-tuning: the record of each candidate stays, and what a choice still needs."""
+    member = expand("8", "laptop", seeds=1, cell="byol").members[0]
+    for spec in member.specs.values():
+        write(spec, "done")
+    networks = [runs.folder(run_key(candidate)) / NETWORK for candidate in member.candidates]
+    for path in networks:
+        path.write_bytes(b"0" * 1000)
+    awaited = list(rubbish(runs, tmp_path / "ray", member.keys, set(member.keys)))
+    assert awaited == []
+    made = list(rubbish(runs, tmp_path / "ray", member.keys))
+    assert [(one.path, one.bytes, one.why) for one in made] == [
+        (path, 1000, "the choice is made") for path in sorted(networks)
+    ]
+    for one in made:
+        one.remove()
+    assert all(runs.read(key) is not None for key in member.keys)
+    assert not any(path.exists() for path in networks)
 
 
 def test_a_retired_run_begins_anew(runs: Runs, place: Place, tiny: Tiny) -> None:

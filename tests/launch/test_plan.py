@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.expand import Expansion
+from harness.config.expand import Expansion, expand
 from harness.launch.plan import Plan
 from harness.tracking.record import Record
 
@@ -55,6 +55,18 @@ def test_what_evaluates_a_diverged_run_has_diverged(planned: Planning, write: Wr
     plan = planned(two_cells)
     assert statuses(plan, "byol") == ("diverged", "diverged")
     assert statuses(plan, "simclr") == ("missing", "missing")
+
+
+def test_a_choice_has_diverged_with_its_subject(planned: Planning, write: Writing) -> None:
+    """Of a diverged subject nothing is fine-tuned; a candidate that diverged leaves the choice to be made."""
+    cell = expand("8", "laptop", seeds=1, cell="byol")
+    assert [run.kind for run in planned(cell).runs] == ["pretrain", "finetune", "finetune", "choice"]
+    member = cell.members[0]
+    write(member.subject, "done")
+    write(member.candidates[0], "diverged")
+    assert [run.status for run in planned(cell).runs] == ["done", "diverged", "missing", "missing"]
+    write(member.subject, "diverged")
+    assert [run.status for run in planned(cell).runs] == ["diverged"] * 4
 
 
 def test_a_run_two_tables_want_is_run_once(planned: Planning, two_cells: Expansion) -> None:

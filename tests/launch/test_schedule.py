@@ -14,13 +14,15 @@ from harness.config.expand import expand
 from harness.config.schema import Linear
 from harness.launch.cost import Cost, Form, Scale
 from harness.launch.machines import machine_named
-from harness.launch.plan import Plan, Planned, subject_of
+from harness.launch.plan import Plan, Planned, needs
 from harness.launch.schedule import Cluster, wall_hours
 
 pytest.importorskip("ray.tune")
 from harness.launch.frontier import Frontier
 
 MEMBER = expand("5b", "imagenet", seeds=1, cell="byol").members[0]
+
+CHOICE = expand("8", "imagenet", seeds=1, cell="byol").members[0].evaluation
 
 
 def pretraining(key: str, hours: float) -> Planned:
@@ -35,15 +37,25 @@ def evaluation(key: str, subject: str, hours: float) -> Planned:
     return Planned(key, spec, "missing", (), 0, Cost(Form("linear", "resnet50_x1", 224), 0.0, hours, 0))
 
 
+def choice(key: str, candidates: tuple[str, ...], hours: float) -> Planned:
+    """A run that waits for all of `candidates`."""
+    spec = replace(CHOICE, candidates=candidates)
+    return Planned(key, spec, "missing", (), 0, Cost(Form("choice", "resnet50_x1", 224), 0.0, hours, 0))
+
+
 @st.composite
 def sweeps(draw: st.DrawFn) -> list[Planned]:
-    """Pretrainings, then evaluations of them or of what is finished; whole hours, so that many end together."""
+    """Pretrainings, evaluations of them or of what is finished, choices among these; many end in the same hour."""
     first = [pretraining(f"p{number}", draw(st.integers(1, 6))) for number in range(draw(st.integers(0, 5)))]
     subjects = st.sampled_from([*(run.key for run in first), "finished"])
     last = [
         evaluation(f"e{number}", draw(subjects), draw(st.integers(1, 6))) for number in range(draw(st.integers(0, 6)))
     ]
-    return [*first, *last]
+    tried = st.lists(st.sampled_from([*(run.key for run in last), "finished"]), min_size=1, max_size=4, unique=True)
+    choices = [
+        choice(f"c{number}", tuple(draw(tried)), draw(st.integers(0, 3))) for number in range(draw(st.integers(0, 3)))
+    ]
+    return [*first, *last, *choices]
 
 
 def driven(todo: list[Planned], places: int) -> float:
@@ -76,7 +88,10 @@ def test_it_is_the_sweep_s_own_order(todo: list[Planned], places: int) -> None:
 def test_bounds_of_list_scheduling(todo: list[Planned], places: int, per_run: int, rest: int) -> None:
     """Never less than the longest chain or the work shared out; never more than Graham's bound above them."""
     hours = {run.key: run.cost.device_hours / per_run for run in todo}
-    chain = max((hours[run.key] + hours.get(subject_of(run.spec) or "", 0.0) for run in todo), default=0.0)
+    chains: dict[str, float] = {}
+    for run in todo:  # each after what it waits for
+        chains[run.key] = hours[run.key] + max((chains.get(key, 0.0) for key in needs(run.spec)), default=0.0)
+    chain = max(chains.values(), default=0.0)
     work = sum(hours.values()) / places
     wall = wall_hours(todo, Cluster(places * per_run + min(rest, per_run - 1), per_run))
     assert max(chain, work) <= wall + 1e-9
@@ -90,6 +105,13 @@ def test_evaluations_wait() -> None:
     assert wall_hours(todo, Cluster(1)) == 15
     assert wall_hours(todo, Cluster(16, 8)) == 13 / 8
     assert wall_hours([], Cluster(2)) == 0
+
+
+def test_a_choice_waits_for_all_its_candidates() -> None:
+    """The last to end counts; those that are finished already are not waited for."""
+    todo = [evaluation("a", "finished", 2.0), evaluation("b", "finished", 5.0), choice("c", ("a", "b", "old"), 1.0)]
+    assert wall_hours(todo, Cluster(2)) == 6
+    assert wall_hours(todo, Cluster(1)) == 8
 
 
 def test_a_run_is_not_split() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.errors import ConfigError
+from harness.config.expand import expand
 from harness.config.identity import plain, run_key
 from harness.config.schema import Linear, Pretrain, RandomEncoder
 from harness.launch.standalone import train
@@ -66,6 +67,25 @@ def test_an_untrained_subject_needs_no_encoder_file(tiny: Tiny, data: Path, tmp_
     key = write_spec(Runs(tmp_path / "runs"), untrained)
     evaluation = replace(tiny[1], subject=key, epochs=1)
     assert train(written(evaluation, tmp_path), "cpu", 1, tmp_path, data) == 0
+
+
+def test_a_fine_tuning_and_its_choice(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Candidates first, each by its spec; a choice made too early is told what it waits for."""
+    from harness.launch.task import write_spec  # noqa: PLC0415
+
+    member = expand("fractions", "laptop", seeds=1, cell="supervised_2").members[0]
+    candidate = replace(member.candidates[0], epochs=3)
+    choice = replace(member.evaluation, candidates=(run_key(candidate),))
+    with pytest.raises(ConfigError, match=f"evaluates {member.subject_key}, which has no encoder"):
+        train(written(candidate, tmp_path), "cpu", 1, tmp_path, data)
+    write_spec(Runs(tmp_path / "runs"), member.subject)
+    with pytest.raises(ConfigError, match=f"chooses among {run_key(candidate)}, which has not finished"):
+        train(written(choice, tmp_path), "cpu", 1, tmp_path, data)
+    assert train(written(candidate, tmp_path), "cpu", 1, tmp_path, data) == 0
+    assert train(written(choice, tmp_path), "cpu", 1, tmp_path, data) == 0
+    said = capsys.readouterr().out
+    assert "finetune.valid.top1: " in said
+    assert "finetune.top5: " in said
 
 
 def test_it_needs_torch_alone() -> None:

@@ -15,15 +15,16 @@ from sklearn.metrics import accuracy_score
 
 from harness.config.expand import expand
 from harness.config.identity import run_key
-from harness.config.schema import Linear, Pretrain, RandomEncoder
+from harness.config.schema import Choice, Finetune, Linear, Pretrain, RandomEncoder
 from harness.data import augment
 from harness.data.draws import Draws, centre
 from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import open_dataset
+from harness.evaluation.finetune import HELD_OUT
 from harness.launch import task
 from harness.launch.task import Place, execute, fail, read_spec, write_spec
-from harness.models.networks import Classifier
+from harness.models.networks import classifier
 from harness.tracking.record import Runs
 from harness.tracking.spool import Spool
 from harness.training.pretraining import Pretraining
@@ -83,7 +84,7 @@ def test_a_supervised_pretraining_and_its_evaluation(runs: Runs, place: Place, t
 def _top1(spec: Pretrain, state: dict[str, torch.Tensor], data: Path) -> float:
     """Of a network's checkpoint on the test images, by hand: scikit-learn's digits are small enough to take whole."""
     dataset = open_dataset("digits", data)
-    network = Classifier(spec.model, dataset.classes).eval()
+    network = classifier(spec.model, dataset.classes).eval()
     network.load_state_dict(state)
 
     def middle(_part: range, _index: Any, height: Any, width: Any) -> tuple[Draws]:
@@ -94,6 +95,59 @@ def _top1(spec: Pretrain, state: dict[str, torch.Tensor], data: Path) -> float:
     with torch.no_grad():
         named = network(augment.by_torch(batch.crops[0], batch.draws[0], dataset.mean, dataset.std)).argmax(1)
     return 100 * float(accuracy_score(batch.label, named))
+
+
+def test_a_fine_tuning_and_its_choice(runs: Runs, place: Place) -> None:
+    """A cell of Table 2a from an initial network: two candidates, of which the better is tested, as it was trained."""
+    member = expand("fractions", "laptop", seeds=1, cell="supervised_10").members[0]
+    encoder = replace(member.subject, seed=3)
+    write_spec(runs, encoder)
+    first, second = (replace(one, subject=run_key(encoder), epochs=10) for one in member.candidates)
+    assert isinstance(member.evaluation, Choice)
+    keys = (run_key(first), run_key(second))
+    choice = replace(member.evaluation, subject=run_key(encoder), candidates=keys)
+    key = write_spec(runs, choice)
+    write_spec(runs, first)
+    with pytest.raises(RuntimeError, match=f"candidate {keys[0]} has not finished"):
+        execute(key, place)
+    found = [execute(write_spec(runs, one), place) for one in (first, second)]
+    assert [record.state for record in found] == ["done", "done"]
+    assert all(set(record.results) == {HELD_OUT} for record in found)
+    record = execute(key, place)
+    scores = [one.results[HELD_OUT] for one in found]
+    best = scores.index(max(scores))
+    assert record.selection["scores"] == scores
+    assert record.selection["chosen"] == record.selection["candidates"][best]
+    assert keys[best] in str(record.selection["chosen"])
+    network = load_file(runs.folder(keys[best]) / "network.safetensors")
+    assert record.results["finetune.top1"] == pytest.approx(_top1(_as_pretrained(first), network, Path(place.data)))
+    assert record.results["finetune.top1"] <= record.results["finetune.top5"] <= 100
+
+
+def _as_pretrained(spec: Finetune) -> Pretrain:
+    """A training on labels of the same network, for `_top1`."""
+    subject = expand("extras", "laptop", seeds=1, cell="supervised").members[0].subject
+    assert isinstance(subject, Pretrain)
+    assert subject.data.image_size == spec.data.image_size
+    return subject
+
+
+def test_a_choice_passes_over_what_diverged(runs: Runs, place: Place, write: Any) -> None:
+    """One candidate that diverged ranks last; where all have, the choice has, and the test is not opened."""
+    member = expand("fractions", "laptop", seeds=1, cell="supervised_10").members[0]
+    write_spec(runs, member.subject)
+    good = replace(member.candidates[0], epochs=1)
+    bad = replace(good, learning_rate=1e9)
+    keys = tuple(write_spec(runs, one) for one in (bad, good))
+    assert execute(keys[0], place).state == "diverged"
+    execute(keys[1], place)
+    choice = write_spec(runs, replace(member.evaluation, candidates=keys))
+    record = execute(choice, place)
+    assert record.selection["scores"][0] is None
+    assert keys[1] in str(record.selection["chosen"])
+    none = execute(write_spec(runs, replace(member.evaluation, candidates=keys[:1])), place)
+    assert (none.state, none.error, none.results) == ("diverged", "all 1 candidates diverged", {})
+    assert not (runs.folder(none.key) / "selection.json").exists()
 
 
 def test_the_saved_encoder_is_the_trained_one(runs: Runs, place: Place, tiny: Tiny) -> None:

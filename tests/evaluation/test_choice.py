@@ -1,0 +1,96 @@
+"""The choice among fine-tuned networks: a rule, written down before the test is opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.config.expand import expand
+from harness.config.schema import Choice
+from harness.evaluation.choice import Candidate, choose, select
+from harness.evaluation.scoring import Scorer
+from harness.evaluation.sealed import Seal, SealError
+from harness.models.networks import Classifier
+from harness.models.resnet import ResNet
+from harness.training.ranks import Ranks
+
+
+def _spec() -> Choice:
+    evaluation = expand("2a", "laptop", seeds=1, cell="byol_1pct").members[0].evaluation
+    assert isinstance(evaluation, Choice)
+    return evaluation
+
+
+SPEC = _spec()
+
+
+def tried(*scores: float | None) -> list[Candidate]:
+    """Candidates with these accuracies."""
+    return [Candidate(f"learning_rate={number}", f"key{number}", score) for number, score in enumerate(scores)]
+
+
+class Tested(Scorer):
+    """Remembers which splits were scored, and what had been written down by then."""
+
+    __test__ = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.looks: list[tuple[str, str]] = []
+
+    def accuracies(self, split, classifiers, logits, apart_from=None):  # type: ignore[no-untyped-def]  # as Scorer's
+        """Nothing is read before a choice is on the disk."""
+        self.looks.append((split, json.loads((self.folder / "selection.json").read_text())["chosen"]))
+        return [(70.0, 90.0)] * classifiers
+
+
+class Networks:
+    """Hands out networks by key, and remembers which."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, key: str) -> Classifier:
+        self.asked.append(key)
+        return Classifier(ResNet("resnet_tiny", 1, "batch"), 10)
+
+
+def chosen(candidates: list[Candidate], folder: Path) -> tuple[dict[str, float], Tested, Networks]:
+    """Make a choice."""
+    tested, networks = Tested(folder), Networks()
+    scores = choose(SPEC, candidates, networks, tested, Seal(folder), Ranks.split(1))
+    return scores.results, tested, networks
+
+
+@given(scores=st.lists(st.none() | st.sampled_from([0.0, 10.0, 55.5, 60.0]), min_size=1, max_size=10))
+def test_it_is_the_first_of_what_sorting_puts_on_top(scores: list[float | None]) -> None:
+    """Protects Table 2 from another rule: highest first, equals in the file's order, divergence last."""
+    order = sorted(range(len(scores)), key=lambda i: (scores[i] is None, -(scores[i] or 0.0)))  # a stable sort
+    selection = select(SPEC, tried(*scores))
+    assert selection.chosen == order[0]
+    assert selection.candidates[order[0]] == f"learning_rate={order[0]}, run key{order[0]}"
+
+
+def test_one_test_of_the_chosen_network_after_the_record(tmp_path: Path) -> None:
+    """Protects the test split: one look at it, of the best candidate, when the record is on the disk."""
+    results, tested, networks = chosen(tried(50.0, None, 70.0, 60.0), tmp_path)
+    assert results == {"semi.top1": 70.0, "semi.top5": 90.0}
+    assert tested.looks == [("test", "learning_rate=2, run key2")]
+    assert networks.asked == ["key2"]
+    assert json.loads((tmp_path / "selection.json").read_text())["scores"] == [50.0, None, 70.0, 60.0]
+
+
+def test_the_same_choice_may_be_tested_again_after_a_crash_and_no_other(tmp_path: Path) -> None:
+    """Protects from choosing by the test: what was recorded stands, whatever the candidates say later."""
+    candidates = tried(50.0, 70.0)
+    first, _, _ = chosen(candidates, tmp_path)
+    assert chosen(candidates, tmp_path)[0] == first
+    for other in (tried(80.0, 70.0), tried(50.0, 70.0, 60.0), tried(50.0, None)):
+        tested = Tested(tmp_path)
+        with pytest.raises(SealError, match="records another choice"):
+            choose(SPEC, other, Networks(), tested, Seal(tmp_path), Ranks.split(1))
+        assert tested.looks == []

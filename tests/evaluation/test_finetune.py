@@ -1,0 +1,279 @@
+"""Fine-tuning: its first updates against plain torch, what it leaves, and that no rank, crash or list changes it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score
+
+from harness.config.expand import expand
+from harness.config.schema import Finetune
+from harness.data import augment
+from harness.data.beton import Beton
+from harness.data.dataset import Dataset
+from harness.data.draws import Draws, centre
+from harness.data.errors import DataError
+from harness.data.loader import Loader
+from harness.data.prepare import add_list, open_dataset
+from harness.evaluation.finetune import HELD_OUT, Finetuning, check_classes
+from harness.evaluation.scoring import Scorer
+from harness.models.norm import BatchNorm
+from harness.models.resnet import ResNet
+from harness.training import loop
+from harness.training.checkpoint import Checkpoints
+from harness.training.ranks import Ranks
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def spec() -> Finetune:
+    """The first candidate of the laptop's Table 2a on 10 % of the labels: 2 epochs of 110 digits, 6 updates."""
+    candidate = expand("2a", "laptop", seeds=1, cell="byol_10pct").members[0].candidates[0]
+    return replace(candidate, epochs=2, precision=str(torch.get_default_dtype()).removeprefix("torch."))
+
+
+def begun(spec: Finetune, digits: Dataset) -> Finetuning:
+    """A fine-tuning of a fixed random encoder."""
+    torch.manual_seed(5)
+    return Finetuning(spec, ResNet("resnet_tiny", 1, "batch"), digits, CPU, Ranks.join(spec.batch, spec.batch), 1)
+
+
+@pytest.fixture
+def task(spec: Finetune, digits: Dataset) -> Iterator[Finetuning]:
+    made = begun(spec, digits)
+    yield made
+    made.close()
+
+
+class Told:
+    """Listens to the loop."""
+
+    def __init__(self) -> None:
+        self.reports: dict[int, dict[str, float]] = {}
+
+    def resumed(self, step: int) -> None:
+        """Nothing to do."""
+
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        self.reports[step] = metrics
+
+    def progress(self, progress: loop.Progress) -> None:
+        """Nothing to do."""
+
+
+def run(task: Finetuning, folder: Path) -> Told:
+    """To the end, with a checkpoint after every update."""
+    told = Told()
+    loop.run(
+        task,
+        checkpoints=Checkpoints(folder),
+        device=CPU,
+        observer=told,
+        cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
+        ranks=task.ranks,
+    )
+    return told
+
+
+@pytest.mark.usefixtures("float64")
+def test_first_updates_are_those_of_plain_torch(digits: Dataset, spec: Finetune) -> None:
+    """Protects the protocol: Nesterov's momentum, the scaled cosine rate, decay on weights alone, batch statistics."""
+    spec = replace(spec, weight_decay=1e-2, precision="float64")
+    task = begun(spec, digits)
+    torch.manual_seed(5)
+    encoder = ResNet("resnet_tiny", 1, "batch").double()
+    classifier = torch.nn.Linear(encoder.features, 10).double()
+    classifier.load_state_dict(task.network.classifier.state_dict())
+    network = torch.nn.Sequential(encoder, classifier)
+    weights, others = ([p for p in network.parameters() if (p.ndim > 1) is more] for more in (True, False))
+    groups = [{"params": weights, "weight_decay": 1e-2}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
+    peak, total = spec.learning_rate * spec.batch / 256, 2 * 110 // spec.batch
+    assert task.total == total
+    for step, batch in zip(range(4), task.feed(0), strict=False):
+        ((view,),) = batch.groups
+        optimizer.zero_grad()
+        loss = F.cross_entropy(network(view), batch.labels)
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = peak * (1 + math.cos(math.pi * step / total)) / 2
+        optimizer.step()
+        for module in network.modules():
+            if isinstance(module, BatchNorm):
+                module.commit()
+        task.update(step, batch)
+        assert task.diagnose()["loss"] == pytest.approx(float(loss.detach()), rel=1e-12)
+    task.close()
+    ours = task.network.encoder.state_dict()
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: name + text)
+
+
+def test_it_trains_on_its_list_alone(task: Finetuning, digits: Dataset) -> None:
+    """Protects the 1 % and 10 % columns: no image outside the list is seen, and over the epochs every one of it is."""
+    listed = set(digits.numbers("balanced-10").tolist())
+    assert len(listed) == 110
+    seen = {int(number) for batch in task.feed(0) for number in batch.images}
+    assert seen <= listed
+    assert len(seen) > 0.8 * len(listed)
+
+
+def test_a_resumed_one_ends_as_an_undisturbed_one(spec: Finetune, digits: Dataset, tmp_path: Path) -> None:
+    """Protects results from crashes: stopped after any update, network and accuracy are bit for bit equal."""
+    whole = begun(spec, digits)
+    told = run(whole, tmp_path / "whole")
+    for stop in (1, 4):
+        cut = begun(spec, digits)
+        made = cut.update
+
+        def update(step: int, batch: Any, made: Any = made, stop: int = stop) -> None:
+            if step == stop:
+                raise InterruptedError
+            made(step, batch)
+
+        cut.update = update  # type: ignore[method-assign]
+        with pytest.raises(InterruptedError):
+            run(cut, tmp_path / f"cut{stop}")
+        again = begun(spec, digits)
+        reports = run(again, tmp_path / f"cut{stop}").reports
+        assert reports == {step: report for step, report in told.reports.items() if step > stop}
+        ours, theirs = again.network.state_dict(), whole.network.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        assert again.results() == whole.results()
+        cut.close()
+        again.close()
+    whole.close()
+
+
+def test_the_held_out_accuracy(task: Finetuning, digits: Dataset, tmp_path: Path) -> None:
+    """Protects the choice: what is saved scores by hand, on the 200 held-out digits, what the run says it does."""
+    run(task, tmp_path)
+    results = task.results()
+    task.save_network(tmp_path / "network.safetensors")
+    network = begun(task.spec, digits).network.eval()
+    network.load_state_dict(load_file(tmp_path / "network.safetensors"))
+
+    def middle(_part: range, _index: Any, height: Any, width: Any) -> tuple[Draws]:
+        return (centre(height, width),)
+
+    with Loader(digits.beton("valid"), 200, 16) as loader:
+        (batch,) = loader.batches(digits.indices("valid"), middle)
+    with torch.no_grad():
+        named = network(augment.by_torch(batch.crops[0], batch.draws[0], digits.mean, digits.std)).argmax(1)
+    assert results == {HELD_OUT: pytest.approx(100 * accuracy_score(batch.label, named))}
+
+
+def test_a_loss_that_is_no_number_ends_it(task: Finetuning) -> None:
+    """Protects the sweep over learning rates: a candidate that diverges says so at its next report."""
+    feed = task.feed(0)
+    task.update(0, next(feed))
+    task.diagnose()
+    task.network.classifier.weight.data.fill_(torch.nan)
+    task.update(1, next(feed))
+    with pytest.raises(loop.Diverged, match="not finite at update 2"):
+        task.diagnose()
+
+
+def test_too_few_images_for_an_update(spec: Finetune, digits: Dataset) -> None:
+    """Protects from a run that trains nothing and scores an initial network."""
+    with pytest.raises(ValueError, match="1 epochs of 110 images with a batch of 256 make no update"):
+        begun(replace(spec, epochs=1, batch=256), digits)
+
+
+@pytest.fixture
+def listed(digits: Dataset, tmp_path: Path) -> Callable[[Iterable[int]], Dataset]:
+    """The digits with a list `own-10` of these numbers, added as a person adds one."""
+
+    def make(numbers: Iterable[int]) -> Dataset:
+        shutil.copytree(digits.folder, tmp_path / "digits", dirs_exist_ok=True)
+        names = (digits.folder / "names.txt").read_text().splitlines()
+        file = tmp_path / "own.txt"
+        file.write_text("\n".join(names[number] for number in numbers))
+        add_list("digits", tmp_path, "own-10", file, lambda _: None)
+        return open_dataset("digits", tmp_path)
+
+    return make
+
+
+def test_a_list_without_some_classes_is_refused(digits: Dataset, listed: Callable[[Iterable[int]], Dataset]) -> None:
+    """Protects from a number that cannot be right: classes nobody was shown are named, with how many they are."""
+    stored = Beton(digits.beton("train"))
+    own = listed(stored.indices[np.isin(stored.labels, (0, 1, 2, 3, 4, 6))])
+    with pytest.raises(DataError, match=r"the list own-10 has no image of 4 of the 10 classes \(5, 7, 8, \.\.\.\)"):
+        check_classes(own, "own-10")
+    check_classes(digits, "balanced-1")
+
+
+def scored(dataset: Dataset) -> int:
+    """How many held-out images are looked at beside the list."""
+    seen = 0
+
+    def count(view: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        seen += len(view)
+        return torch.zeros(1, len(view), 10)
+
+    ranks = Ranks.join(2, 2)
+    Scorer(dataset, 16, CPU, ranks, 1).accuracies("valid", 1, count, apart_from="own-10")
+    return seen
+
+
+def test_held_out_images_of_a_list_do_not_choose(digits: Dataset, listed: Callable[[Iterable[int]], Dataset]) -> None:
+    """Protects the choice where a list, as SimCLR's, was drawn before anything was held out: the rest is scored."""
+    own = listed([*digits.numbers("balanced-1"), *digits.numbers("valid")[:150]])
+    assert scored(own) == 50
+
+
+def test_a_list_of_all_that_was_held_out_is_refused(
+    digits: Dataset, listed: Callable[[Iterable[int]], Dataset]
+) -> None:
+    """Protects from a choice by nothing."""
+    with pytest.raises(DataError, match="every image of valid is in own-10 too; none is left to score"):
+        scored(listed(digits.numbers("valid")))
+
+
+def two_updates(spec: Finetune, digits: Dataset) -> dict[str, Any]:
+    """Of a float64 fine-tuning, whatever this process's place among the ranks."""
+    task = begun(spec, digits)
+    for step, batch in zip(range(2), task.feed(0), strict=False):
+        task.update(step, batch)
+    numbers = {**task.diagnose(), **task.results()}
+    task.close()
+    return {"numbers": numbers, **task.network.state_dict()}
+
+
+def rank_main(rank: int, port: int, folder: str, spec: Finetune, digits: Dataset) -> None:
+    """One of two ranks."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.save(two_updates(spec, digits), Path(folder) / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("float64")
+def test_two_ranks_make_the_update_of_one(digits: Dataset, spec: Finetune, tmp_path: Path) -> None:
+    """Protects numbers from the size of a cluster: batch statistics over the whole batch, every held-out image once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(rank_main, (port, str(tmp_path), spec, digits), nprocs=2)
+    alone = two_updates(spec, digits)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"rank{rank}.pt")
+        assert found.pop("numbers") == pytest.approx(alone["numbers"], rel=1e-8)
+        for name, value in found.items():
+            torch.testing.assert_close(value, alone[name], rtol=1e-8, atol=1e-10, msg=lambda text, n=name: n + text)
