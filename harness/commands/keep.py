@@ -10,7 +10,7 @@ from harness.commands.chosen import all_plans, say, warn
 from harness.commands.report import open_store
 from harness.config.errors import ConfigError
 from harness.launch import housekeeping
-from harness.launch.plan import Plan
+from harness.launch.plan import Plan, needs
 from harness.launch.site import Site, commit, site
 from harness.tracking.results import Live
 from harness.tracking.snapshot import write_snapshot
@@ -83,8 +83,10 @@ def retire(key: str, reason: str) -> int:
 def gc(dry_run: bool) -> int:
     """Remove what no table needs at any profile."""
     here = site()
-    needed = {key for plan in all_plans(here) for key in (*(run.key for run in plan.runs), *plan.subjects)}
-    rubbish = list(housekeeping.rubbish(here.runs, here.ray, needed))
+    plans = all_plans(here)
+    needed = {key for plan in plans for key in (*(run.key for run in plan.runs), *plan.subjects)}
+    awaited = {key for plan in plans for run in plan.missing for key in needs(run.spec)}
+    rubbish = list(housekeeping.rubbish(here.runs, here.ray, needed, awaited))
     for one in rubbish:
         say(f"{one.bytes / 1e6:9.1f} MB  {one.path}  ({one.why})")
         if not dry_run:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.commands.chosen import asked_for, expansions_of, plan_of, say, warn
 from harness.commands.report import layouts_of, live, open_store, render, under_way
+from harness.config.schema import Finetune
 from harness.launch.board import title
 from harness.launch.plan import Plan
 from harness.launch.plan import status as standing
@@ -48,6 +49,8 @@ def _ready_data(plan: Plan, here: Site) -> None:
     from harness.launch import data  # noqa: PLC0415  # readers, numpy
 
     data.ready({run.spec.data.dataset for run in plan.missing if hasattr(run.spec, "data")}, here, say)
+    fine_tunings = [run.spec.data for run in plan.missing if isinstance(run.spec, Finetune)]
+    data.check_lists({(told.dataset, told.train) for told in fine_tunings}, here)
 
 
 def _sweep(plan: Plan, here: Site) -> Outcome:
@@ -69,22 +72,22 @@ def _sweep(plan: Plan, here: Site) -> Outcome:
         for note in record.notes if record else ():
             warn(f"{title(finished)}: {note}")
     for skipped in outcome.skipped:
-        warn(f"{title(skipped)} was not run: what it evaluates has failed")
+        warn(f"{title(skipped)} was not run: what it waits for has failed")
     return outcome
 
 
 def _say_times(plan: Plan, here: Site, outcome: Outcome, ours_s: dict[str, float]) -> None:
     """Where the time went; a run's seconds are a worker's, of which several go at once."""
-    spent = {"pretrain": 0.0, "linear": 0.0}
+    spent = {"pretraining": 0.0, "evaluation": 0.0}
     first_s = 0.0
     for planned in plan.missing:
         record = here.runs.read(planned.key)
         if record is not None:
-            spent[planned.kind] += record.cost.get("wall_s", 0.0)
+            spent["pretraining" if planned.kind == "pretrain" else "evaluation"] += record.cost.get("wall_s", 0.0)
             first_s += record.cost.get("first_update_s", 0.0)
     say(
         f"{ours_s['data']:.0f} s data, {outcome.start_s:.0f} s start, {outcome.sweep_s:.0f} s sweep, "
         f"{ours_s['report']:.0f} s report. "
-        f"Worker time: {spent['pretrain']:.0f} s pretraining and {spent['linear']:.0f} s evaluation, "
+        f"Worker time: {spent['pretraining']:.0f} s pretraining and {spent['evaluation']:.0f} s evaluation, "
         f"of which {first_s:.0f} s until the first updates (JIT)"
     )

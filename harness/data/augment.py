@@ -26,10 +26,13 @@ KEYS_A = -0.5
 def views(
     crops: Tensor, draws: Draws, mean: tuple[float, float, float], std: tuple[float, float, float], threads: int = 1
 ) -> Tensor:
-    """The drawn view of every crop: colour, grey, blur, solarize, and normalised last. `threads` are the CPU's."""
+    """The drawn view of every crop: RandAugment's operations, colour, grey, blur, solarize, and normalised last.
+
+    `threads` are the CPU's.
+    """
     fast = _fast("colour") if crops.device.type == "cpu" else None
     if fast is not None:
-        return torch.from_numpy(fast.views(crops.numpy(), draws, mean, std, threads))
+        return torch.from_numpy(fast.views(_operated(crops, draws).numpy(), draws, mean, std, threads))
     return by_torch(crops, draws, mean, std)
 
 
@@ -43,7 +46,7 @@ def by_torch(
     """`views` in torch: on a GPU, where numba is not installed, and at float64 the truth for both."""
     taps = blur_taps(crops.shape[1])
     with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
-        x = crops.permute(0, 3, 1, 2).to(dtype).div_(255)
+        x = _operated(crops, draws).permute(0, 3, 1, 2).to(dtype).div_(255)
         on = {name: torch.from_numpy(getattr(draws, name)).to(x.device) for name in COLOURS}
         x = (_compiled() if x.is_cuda else colours)(x, on)
         if taps > 1:
@@ -61,6 +64,14 @@ def crop(pixels: Tensor, draws: Draws, size: int) -> Tensor:
         fast.crop_all(pixels.contiguous().numpy(), boxes, out)
         return torch.from_numpy(out)
     return crop_float(pixels, draws, size).mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _operated(crops: Tensor, draws: Draws) -> Tensor:
+    if not draws.operations.size:
+        return crops
+    from harness.data.randaugment import randaugment  # noqa: PLC0415 - imports torchvision, for few runs
+
+    return randaugment(crops, draws)
 
 
 @functools.cache

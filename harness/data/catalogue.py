@@ -54,13 +54,14 @@ class Entry:
         return getattr(self._module(), f"{name}_{self.part}" if self.part else name)
 
 
+PERCENTAGES = (1, 2, 5, 10, 20, 50)  # of the paper's Figures 4 and 5
 CATALOGUE = {
-    "digits": Entry("handwritten digits", "", "digits"),
+    "digits": Entry("handwritten digits", "", "digits", subsets=PERCENTAGES),
     "imagenet": Entry(
         "ImageNet, ILSVRC 2012",
         "train/<synset>/*.JPEG and val/<synset>/*.JPEG, or parquet shards train-*.parquet and validation-*.parquet",
         "imagenet",
-        subsets=(1, 2, 5, 10, 20, 50),
+        subsets=PERCENTAGES,
     ),
     "food101": Entry("Food-101", "food-101/images/<class>/*.jpg and food-101/meta, or food-101.tar.gz", "food101"),
     "cifar10": Entry(
@@ -68,6 +69,7 @@ CATALOGUE = {
         "cifar-10-batches-py or cifar-10-python.tar.gz, or parquet files named train* and test*",
         "cifar",
         "cifar10",
+        subsets=PERCENTAGES,
     ),
     "cifar100": Entry(
         "CIFAR-100",
@@ -130,7 +132,10 @@ CATALOGUE = {
     ),
     "nyu-depth": Entry("NYU Depth v2", "nyudepthv2/train/<scene>/*.h5 and nyudepthv2/val/official/*.h5", "nyu"),
     "imagenette": Entry(
-        "Imagenette", "imagenette2/train/<synset>/*.JPEG and imagenette2/val/<synset>/*.JPEG", "imagenette"
+        "Imagenette",
+        "imagenette2/train/<synset>/*.JPEG and imagenette2/val/<synset>/*.JPEG",
+        "imagenette",
+        subsets=PERCENTAGES,
     ),
 }
 

@@ -24,6 +24,8 @@ Booleans = NDArray[np.bool_]
 _VIEW = 2  # second word of the Philox key: keeps these numbers apart from the shuffle's
 ASPECT = (3 / 4, 4 / 3)  # the paper's range of width / height
 CENTRE = (7, 8)  # 224 of 256: the part of the shorter side that evaluation looks at
+OPERATIONS = 14  # of RandAugment
+LEVELS = 30  # of its magnitude
 ORDERS = np.array(list(permutations(range(4))), dtype=np.int64)
 
 
@@ -46,6 +48,14 @@ class Slot(IntEnum):
     BLUR = auto()
     SIGMA = auto()
     SOLARIZE = auto()
+    OPERATION = auto()
+    OPERATION_SIGN = auto()
+    SECOND_OPERATION = auto()
+    SECOND_OPERATION_SIGN = auto()
+
+
+FIRST_AND_SECOND = [Slot.OPERATION, Slot.SECOND_OPERATION]
+THEIR_SIGNS = [Slot.OPERATION_SIGN, Slot.SECOND_OPERATION_SIGN]
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,8 @@ class Draws:
 
     Crop boxes are in source pixels. `brightness` and `hue` are offsets, `contrast` and `saturation` factors;
     they apply where `jitter` holds, in the sequence `order` (0 brightness, 1 contrast, 2 saturation, 3 hue).
-    `sigma` applies where `blur` holds.
+    `sigma` applies where `blur` holds. `operations` (B, n) are RandAugment's by their numbers, on the crops before all
+    else, each at its level of 30, with a sign.
     """
 
     top: Integers
@@ -72,6 +83,8 @@ class Draws:
     blur: Booleans
     sigma: Floats
     solarize: Booleans
+    operations: Integers
+    levels: Integers
 
 
 def draw(
@@ -107,6 +120,8 @@ def draw(
         blur=u[:, Slot.BLUR] < view.blur,
         sigma=between(Slot.SIGMA, *view.blur_sigma),
         solarize=u[:, Slot.SOLARIZE] < view.solarize,
+        operations=(u[:, FIRST_AND_SECOND[: view.operations]] * OPERATIONS).astype(np.int64),
+        levels=np.where(u[:, THEIR_SIGNS[: view.operations]] < 0.5, view.magnitude, -view.magnitude),
     )
 
 
@@ -156,6 +171,8 @@ def unchanged(top: Integers, left: Integers, height: Integers, width: Integers) 
         blur=never,
         sigma=ones,
         solarize=never,
+        operations=np.zeros((batch, 0), dtype=np.int64),
+        levels=np.zeros((batch, 0), dtype=np.int64),
     )
 
 

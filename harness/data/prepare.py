@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.config.datasets import Facts
-from harness.data.beton import ENCODINGS
+from harness.data.beton import ENCODINGS, Beton
 from harness.data.catalogue import CATALOGUE, entry_of, facts_of, generated
 from harness.data.dataset import JOINED, Dataset, open_dataset
 from harness.data.digits import digits
@@ -30,7 +30,9 @@ from harness.data.source import SPLITS, Source
 from harness.data.splits import balanced_subset, listed
 from harness.data.writer import write
 
-__all__ = ["DataError", "Dataset", "Manifest", "add_list", "open_dataset", "prepare"]
+__all__ = ["DataError", "Dataset", "Manifest", "add_list", "add_subsets", "open_dataset", "prepare"]
+
+SUBSET_SALT = "imagenet-balanced"  # of every dataset's
 
 Report = Callable[[str], None]
 
@@ -65,6 +67,27 @@ def prepare(
         if found:
             return found
         return _prepare(name, scratch, report, source, skip_broken, progress)
+
+
+def add_subsets(name: str, directory: Path, report: Report) -> None:
+    """Draw the balanced lists of a dataset that was prepared before it had any."""
+    known = open_dataset(name, directory).manifest.lists
+    missing = [percent for percent in entry_of(name).subsets if f"balanced-{percent}" not in known]
+    if not missing:
+        return
+    with _alone(name, directory, report), _writing(directory):
+        dataset = open_dataset(name, directory)
+        names = (dataset.folder / NAMES).read_text().splitlines()
+        stored = Beton(dataset.beton("train"))
+        labels = np.full(len(names), -1)
+        labels[stored.indices] = stored.labels
+        lists = {
+            f"balanced-{percent}": balanced_subset(names, labels, dataset.numbers("train"), percent, SUBSET_SALT)
+            for percent in missing
+        }
+        saved = {title: save_list(dataset.folder, title, numbers) for title, numbers in lists.items()}
+        replace(dataset.manifest, lists={**dataset.manifest.lists, **saved}).save(dataset.folder)
+    report(f"{name}: balanced lists of {', '.join(map(str, missing))} % are drawn")
 
 
 def add_list(name: str, directory: Path, title: str, file: Path, report: Report) -> None:
@@ -247,7 +270,7 @@ def _write(name: str, intake: Intake, folder: Path, origin: str) -> Manifest:
     (folder / NAMES).write_text("".join(f"{one}\n" for one in source.names))
     lists = {split: intake.split(split) for split in SPLITS}
     for percent in entry_of(name).subsets:
-        subset = balanced_subset(source.names, source.labels, lists["train"], percent, "imagenet-balanced")
+        subset = balanced_subset(source.names, source.labels, lists["train"], percent, SUBSET_SALT)
         lists[f"balanced-{percent}"] = subset
     by_class = facts.record == "class"
     return Manifest(

@@ -67,14 +67,21 @@ def listed(path: Path, names: Sequence[str], numbers: Numbers) -> Numbers:
         raise DataError(f"the list of images {path} cannot be read ({error})") from error
     known = {names[number]: number for number in numbers}
     chosen: dict[int, int] = {}  # number -> line
+    strange: list[str] = []
     for place, name in enumerate(map(str.strip, lines), start=1):
         if not name:
             continue
         if name not in known:
-            raise DataError(f"{path}, line {place}: {name!r} is none of the {len(known)} images to choose from")
+            strange.append(f"line {place}: {name!r}")
+            continue
         first = chosen.setdefault(known[name], place)
         if first != place:
             raise DataError(f"{path}, line {place}: {name!r} is already on line {first}; remove one of the two")
+    if strange:
+        shown = ", ".join(strange[:3])
+        more = f" (and {len(strange) - 3} more)" if len(strange) > 3 else ""
+        are = "is" if len(strange) == 1 else "are"
+        raise DataError(f"{path}, {shown}{more} {are} none of the {len(known)} images to choose from")
     if not chosen:
         raise DataError(f"{path} lists no image; write one file name a line")
     return np.sort(np.fromiter(chosen, dtype=np.int64))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.data import augment
 from harness.data.batch import Integers
 from harness.data.draws import Draws, centre
+from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import Dataset
 from harness.evaluation import metrics
@@ -26,10 +28,23 @@ class Scorer:
         self._dataset, self._size, self._device = dataset, size, device
         self._ranks, self._threads = ranks, threads
 
-    def accuracies(self, split: str, classifiers: int, logits: Callable[[Tensor], Tensor]) -> list[tuple[float, float]]:
-        """Top-1 and top-5 of each of `classifiers`; `logits` are theirs on a batch of views, (classifiers, B, C)."""
+    def accuracies(
+        self,
+        split: str,
+        classifiers: int,
+        logits: Callable[[Tensor], Tensor],
+        apart_from: str | None = None,
+    ) -> list[tuple[float, float]]:
+        """Top-1 and top-5 of each of `classifiers`; `logits` are theirs on a batch of views, (classifiers, B, C).
+
+        Images that are in `apart_from` too, a split of the same file, are not counted.
+        """
         data, plan = self._dataset, self._ranks.plan
         indices = data.indices(split)
+        if apart_from is not None:
+            indices = np.setdiff1d(indices, data.indices(apart_from))
+            if not len(indices):
+                raise DataError(f"{data.folder}: every image of {split} is in {apart_from} too; none is left to score")
         loader = Loader(data.beton(split), SCORE_BATCH, self._size, self._threads, self._device)
         counts = torch.zeros(classifiers, len(metrics.TOP), dtype=torch.int64, device=self._device)
         try:

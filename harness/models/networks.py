@@ -36,17 +36,23 @@ class Network(nn.Module):
 class Classifier(nn.Module):
     """Encoder f and a linear layer on its representation: what is trained on labels."""
 
-    def __init__(self, model: Model, classes: int) -> None:
+    def __init__(self, encoder: ResNet, classes: int) -> None:
         super().__init__()
-        self.encoder = ResNet(model.encoder, model.width, model.norm)
-        self.classifier = nn.Linear(self.encoder.features, classes)
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.features, classes)
         initialise(self.classifier)
-        rescale(self, model.initial_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes) of one view."""
         logits: Tensor = self.classifier(self.encoder(x))
         return logits
+
+
+def classifier(model: Model, classes: int) -> Classifier:
+    """With an encoder of its own, initialised."""
+    network = Classifier(ResNet(model.encoder, model.width, model.norm), classes)
+    rescale(network, model.initial_scale)
+    return network
 
 
 def predictor(model: Model) -> MLP | None:

@@ -24,6 +24,7 @@ class SeedResult:
     subject: Stored | None
     evaluation: Stored | None
     classes: int
+    candidates: tuple[Stored | None, ...] = ()  # that the evaluation chooses among
 
     @property
     def state(self) -> str:
@@ -31,6 +32,8 @@ class SeedResult:
         for stored in (self.evaluation, self.subject):
             if stored is not None and stored.state in ("failed", "diverged"):
                 return stored.state
+        if self.evaluation is None and any(one is not None and one.state == "failed" for one in self.candidates):
+            return "failed"  # one that diverged is passed over
         return "done" if self.evaluation is not None and self.evaluation.state == "done" else "pending"
 
     def value(self, metric: str) -> float | None:
@@ -47,7 +50,7 @@ class SeedResult:
 
 def collect(expansion: Expansion, results: Results) -> dict[str, list[SeedResult]]:
     """The results of every cell, in the order of the seeds."""
-    keys = {key for member in expansion.members for key in (member.subject_key, member.evaluation_key)}
+    keys = {key for member in expansion.members for key in member.keys}
     stored = results.find(sorted(keys))
     cells: dict[str, list[SeedResult]] = {cell: [] for cell in expansion.cells}
     for member in expansion.members:
@@ -63,4 +66,5 @@ def _result(member: Member, stored: Mapping[str, Stored]) -> SeedResult:
         stored.get(member.subject_key),
         stored.get(member.evaluation_key),
         DATASETS[member.evaluation.data.dataset].classes,
+        tuple(stored.get(key) for key in member.keys[1:-1]),
     )

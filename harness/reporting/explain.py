@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.config.expand import Expansion
+from harness.config.schema import Spec
 from harness.reporting.collect import collect
 from harness.tracking.record import Record
 from harness.tracking.results import Results
@@ -22,6 +23,8 @@ def explanation(expansion: Expansion, cell: str, results: Results) -> dict[str, 
             ("subject", one.subject_key, one.subject),
             ("evaluation", one.evaluation_key, one.evaluation),
         ):
+            if role == "evaluation" and key == one.subject_key:  # it measures itself
+                continue
             record, folder = results.record(key), results.folder(key)
             entry["runs"][role] = {
                 "key": key,
@@ -31,12 +34,14 @@ def explanation(expansion: Expansion, cell: str, results: Results) -> dict[str, 
             }
         seeds.append(entry)
     member = next(m for m in expansion.members if m.cell == cell)
+    specs: dict[str, Spec] = {"subject": member.subject}
+    if member.evaluation_key != member.subject_key:
+        specs["evaluation"] = member.evaluation
     return {
         "cell": f"table{expansion.table}:{cell}",
         "profile": expansion.profile,
         "mlflow": results.uri,
-        "subject": asdict(member.subject),
-        "evaluation": asdict(member.evaluation),
+        **{role: asdict(spec) for role, spec in specs.items()},
         "seeds": seeds,
     }
 
@@ -57,8 +62,9 @@ def lines(explained: dict[str, Any]) -> Iterator[str]:
     yield f"{explained['cell']} at profile {explained['profile']}"
     yield f"MLflow: {explained['mlflow']}"
     for part in ("subject", "evaluation"):
-        yield f"\n{part} (of the first seed)"
-        yield from _tree(explained[part], 1)
+        if part in explained:
+            yield f"\n{part} (of the first seed)"
+            yield from _tree(explained[part], 1)
     for seed in explained["seeds"]:
         yield f"\nseed {seed['seed']}: {seed['state']}"
         for role, run in seed["runs"].items():

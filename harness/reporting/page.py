@@ -196,6 +196,6 @@ def _running(report: Report) -> list[tuple[str, float]]:
     """Each run under way by the first cell it stands in, and how far it is."""
     titles: dict[str, str] = {}
     for member in (member for expansion in report.expansions for member in expansion.members):
-        for key, spec in ((member.subject_key, member.subject), (member.evaluation_key, member.evaluation)):
+        for key, spec in member.specs.items():
             titles.setdefault(key, f"{spec.kind} {member.table}:{member.cell} seed {member.seed}")
     return [(title, report.under_way[key]) for key, title in titles.items() if key in report.under_way]

@@ -17,7 +17,7 @@ from harness.tracking.results import Results, link
 from harness.tracking.store import Stored
 
 HOST = re.compile(r"[A-Za-z0-9.:_-]+")
-PER_RUN = ("seed", "subject")  # what differs between the runs of a cell, and is said beside the spec
+PER_RUN = ("seed", "subject", "candidates")  # what differs between the runs of a cell, and is said beside the spec
 
 
 def provenance(
@@ -25,7 +25,7 @@ def provenance(
 ) -> dict[str, Any]:
     """What a number's dialog shows; `under_way` is how far each running run is, from 0 to 1."""
     members = [member for expansion in expansions for member in expansion.members]
-    specs = {m.subject_key: m.subject for m in members} | {m.evaluation_key: m.evaluation for m in members}
+    specs = {key: spec for m in members for key, spec in m.specs.items()}
     stored = results.find(specs)
     distinct: dict[str, int] = {}  # a spec's text -> its place in the list
     runs = {}
@@ -34,6 +34,7 @@ def provenance(
         place = distinct.setdefault(json.dumps(shared, sort_keys=True), len(distinct))
         state = "no run of its own" if isinstance(spec, RandomEncoder) else "pending"
         facts = {"kind": spec.kind, "spec": place, "state": state, "share": under_way.get(key)}
+        facts["candidates"] = getattr(spec, "candidates", None)
         runs[key] = _said(facts | _stored(stored.get(key), results.uri) | _recorded(key, results))
     cells: dict[str, list[dict[str, Any]]] = {}
     for m in members:
@@ -66,6 +67,7 @@ def _recorded(key: str, results: Results) -> dict[str, Any]:
         return {}
     return {
         "commit": record.commit,
+        "chosen": record.selection.get("chosen"),
         "hardware": _hardware(record),
         "cost": _cost(record),
         "error": record.error,

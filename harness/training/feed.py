@@ -1,4 +1,4 @@
-"""What a pretraining sees: the stream's images in its views, update by update, as this rank's statistics groups."""
+"""What a training sees: the stream's images in its views, update by update, as this rank's statistics groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.config.schema import Pretrain, View
+from harness.config.schema import Finetune, Pretrain, View
 from harness.data import augment
 from harness.data.batch import Batch, Integers
 from harness.data.draws import Draws, draw
@@ -36,7 +36,7 @@ class Feed:
 
     def __init__(
         self,
-        spec: Pretrain,
+        spec: Pretrain | Finetune,
         views: tuple[View, ...],
         dataset: Dataset,
         device: torch.device,
@@ -45,7 +45,7 @@ class Feed:
     ) -> None:
         self._spec, self._drawn, self._plan = spec, views, ranks.plan
         self._dataset, self._threads = dataset, threads
-        split = spec.data.split
+        split = spec.data.split if isinstance(spec, Pretrain) else spec.data.train
         self._indices, self._numbers = dataset.indices(split), dataset.numbers(split)
         self.images = len(self._indices)
         self._stream = Stream(self.images, spec.seed)

@@ -11,7 +11,7 @@ from torch import nn
 from harness.config.schema import Pretrain
 from harness.models import norm
 from harness.models.heads import MLP
-from harness.models.networks import Classifier, Network, Target, predictor
+from harness.models.networks import Classifier, Network, Target, classifier, predictor
 from harness.optim.build import build_optimizer
 from harness.training.ranks import Ranks
 
@@ -128,6 +128,6 @@ def build_state(spec: Pretrain, device: torch.device, ranks: Ranks) -> State:
 def build_supervised(spec: Pretrain, classes: int, device: torch.device, ranks: Ranks) -> SupervisedState:
     """As build_state: initialised from the seed alone, the same on every rank."""
     torch.manual_seed(spec.seed)
-    network = Classifier(spec.model, classes).to(device, getattr(torch, spec.precision)).train()
+    network = classifier(spec.model, classes).to(device, getattr(torch, spec.precision)).train()
     norm.set_group(network, ranks.group)
     return SupervisedState(network, build_optimizer(spec.optimizer, network.encoder, network.classifier, None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -103,7 +104,13 @@ def update_supervised(
     return descend(state, plan, step, losses(), ranks), torch.cat(seen)
 
 
-def descend(state: Learner, plan: Plan, step: int, losses: Iterable[Tensor], ranks: Ranks) -> Tensor:
+class Rates(Protocol):
+    """The learning rate of each update."""
+
+    def learning_rate(self, step: int) -> float: ...
+
+
+def descend(state: Learner, plan: Rates, step: int, losses: Iterable[Tensor], ranks: Ranks) -> Tensor:
     """One step of the optimizer on the losses of this rank's statistics groups, each made when the last is done with.
 
     The update's gradient is the mean over its statistics groups (the paper's accumulation), and the learning rate is

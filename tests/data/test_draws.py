@@ -10,11 +10,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from harness.config.files import project_root
 from harness.config.schema import View, Views
 from harness.config.structure import structure
-from harness.data.draws import Draws, centre, crop_flip, draw
+from harness.data import randaugment
+from harness.data.draws import OPERATIONS, Draws, centre, crop_flip, draw
 
 MANY = 20_000
 RANGES = {
@@ -111,8 +113,9 @@ def named_views(name: str) -> Views:
 
 
 def test_every_file_of_views_is_a_row_of_table_17() -> None:
-    """Protects the test below from missing one."""
-    assert {path.stem for path in (project_root() / "experiments" / "views").glob("*.yaml")} == set(TABLE_17)
+    """Protects the test below from missing one; RandAugment is for training on labels (Table 9)."""
+    files = {path.stem for path in (project_root() / "experiments" / "views").glob("*.yaml")}
+    assert files == {*TABLE_17, "randaugment"}
 
 
 @pytest.mark.parametrize("row", TABLE_17)
@@ -216,3 +219,24 @@ def test_the_centre_is_the_padded_centre_crop() -> None:
     assert (d.height.tolist(), d.width.tolist()) == ([328] * 3, [328] * 3)
     assert (d.top.tolist(), d.left.tolist()) == ([86] * 3, [24] * 3)
     assert not (d.flip | d.jitter | d.grayscale | d.blur | d.solarize).any()
+
+
+def test_each_operation_of_randaugment_is_as_likely() -> None:
+    """Protects RandAugment's uniform choice, with either sign, and its two draws from each other."""
+    assert len(randaugment.OPERATIONS) == OPERATIONS
+    view = named_views("randaugment").first
+    d = drawn(view, np.arange(MANY))
+    assert d.operations.shape == d.levels.shape == (MANY, 2)
+    assert set(np.unique(d.levels)) == {-9, 9}
+    pairs = np.bincount(_pair(d), minlength=(2 * OPERATIONS) ** 2)
+    assert chisquare(pairs).pvalue > 1e-6
+    one = drawn(replace(view, operations=1), np.arange(MANY))
+    assert np.array_equal(one.operations, d.operations[:, :1])
+    assert drawn(replace(view, operations=0), np.arange(MANY)).operations.shape == (MANY, 0)
+
+
+def _pair(d: Draws) -> np.ndarray:
+    """Both operations with their signs as one number."""
+    first, second = (2 * d.operations + (d.levels > 0)).T
+    paired: np.ndarray = 2 * OPERATIONS * first + second
+    return paired

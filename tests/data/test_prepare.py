@@ -25,7 +25,7 @@ from harness.data.beton import Beton
 from harness.data.catalogue import CATALOGUE, Entry
 from harness.data.errors import DataError
 from harness.data.manifest import hash_of
-from harness.data.prepare import add_list, open_dataset, prepare
+from harness.data.prepare import add_list, add_subsets, open_dataset, prepare
 from harness.data.source import Image, Source
 from harness.data.stand_in import jpeg, picture, png
 
@@ -162,6 +162,25 @@ def test_lists_are_splits(owner: Owner, folder: Path, made: Path, tmp_path: Path
     for title in ("train", "train+valid", "balanced-1", "../up", "A b"):
         with pytest.raises(DataError, match="a list cannot be named"):
             add_list("made-up", made, title, tmp_path / "mine.txt", silent)
+
+
+@pytest.mark.usefixtures("owner")
+def test_a_set_prepared_before_there_were_balanced_lists_gets_them(folder: Path, made: Path) -> None:
+    """Protects terabytes already on disk: lists are drawn from what is stored, no image is written."""
+    prepare("made-up", made, silent, source=folder)
+    fresh = open_dataset("made-up", made)
+    drawn = fresh.numbers("balanced-50").tolist()
+    lists = {name: one for name, one in fresh.manifest.lists.items() if name != "balanced-50"}
+    replace(fresh.manifest, lists=lists).save(fresh.folder)
+    (fresh.folder / "lists/balanced-50.npy").unlink()
+    written = (fresh.folder / "train.beton").stat().st_mtime_ns
+    said: list[str] = []
+    for _ in range(2):
+        add_subsets("made-up", made, said.append)
+    assert open_dataset("made-up", made).numbers("balanced-50").tolist() == drawn
+    assert open_dataset("made-up", made).manifest == fresh.manifest
+    assert said == ["made-up: balanced lists of 50 % are drawn"]
+    assert (fresh.folder / "train.beton").stat().st_mtime_ns == written
 
 
 BROKEN = [b"", jpeg(picture(0, 0))[:2000], b"no image", DataError("gone"), OSError("unreadable")]

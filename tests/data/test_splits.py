@@ -141,6 +141,7 @@ def test_a_list_of_names(tmp_path: Path) -> None:
     [
         ("0_1.JPEG\nsomething.JPEG\n", r"1percent.txt, line 2: 'something.JPEG' is none of the 69 images"),
         ("0_0.JPEG\n", r"line 1: '0_0.JPEG' is none of the 69"),
+        ("a\n0_1.JPEG\nb\nc\nd\ne\n", r"line 1: 'a', line 3: 'b', line 4: 'c' \(and 2 more\) are none of the 69"),
         ("0_1.JPEG\n0_2.JPEG\n0_1.JPEG\n", r"line 3: '0_1.JPEG' is already on line 1"),
         ("\n", r"1percent.txt lists no image"),
     ],

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from harness.config.schema import Model
-from harness.models.networks import Classifier, Network, Target, predictor
+from harness.models.networks import Network, Target, classifier, predictor
 from harness.models.norm import BatchNorm, commit, norms
 
 MODEL = Model(encoder="resnet_tiny", width=1, norm="batch", projector=(16, 8), predictor=(16, 8))
@@ -197,7 +197,7 @@ def test_a_classifier_starts_with_the_untrained_encoder() -> None:
     """The encoder of a seed is that of BYOL's, and the logits are a linear layer on the representation."""
     torch.manual_seed(3)
     model = replace(MODEL, projector=(), predictor=None, initial_scale=0.5)
-    network = Classifier(model, 7)
+    network = classifier(model, 7)
     torch.manual_seed(3)
     online = Network(replace(MODEL, initial_scale=0.5))
     for (name, a), b in zip(network.encoder.state_dict().items(), online.encoder.state_dict().values(), strict=True):

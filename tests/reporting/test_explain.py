@@ -68,3 +68,16 @@ def test_it_says_what_the_table_says(tmp_path: Path) -> None:
     assert (evaluation["state"], evaluation["results"], evaluation["flags"]) == ("done", told, {"odd": True})
     assert "commit" not in evaluation
     assert seed["state"] == "done"
+
+
+def test_a_training_that_measures_itself(tmp_path: Path) -> None:
+    """Protects the reader of Table 9's supervised column from a second run that there is not."""
+    expansion, store = expand("9", "laptop", 1, "supervised_50x1"), MemoryStore()
+    (member,) = expansion.members
+    store.runs[member.subject_key] = Stored(member.subject_key, "run", "done", "", {"pretrain.top1": 99.0}, {})
+    facts = explanation(expansion, "supervised_50x1", Live(store, Runs(tmp_path / "runs")))
+    (seed,) = facts["seeds"]
+    assert seed["state"] == "done"
+    assert list(seed["runs"]) == ["subject"]
+    assert seed["runs"]["subject"]["results"] == {"pretrain.top1": 99.0}
+    assert "evaluation" not in "\n".join(lines(facts))

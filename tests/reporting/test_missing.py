@@ -35,13 +35,10 @@ def _when(*cells: str, seed: int | None = None, state: str = "pending") -> State
             _when("raft_np_-1.0"),
             "16 of 18 curves (missing: β = 1 [(b); (e)]); 16 of 18 points (missing: β = 1",
         ),
-        ("1", _when(), "Ours: 0 of 5 points."),  # of Table 9 alone: what the paper quotes is none of ours
-        ("6", _when(), "Ours: 0 of 24 points."),
-        (
-            "4",
-            _when(),
-            "(in no table yet: Supervised, BYOL [1, 2, 5, 10, 20, 50], SimCLR (repro) [1, 2, 5, 10, 20, 50];",
-        ),
+        ("1", _when(), "Ours: 5 of 5 points."),  # of Table 9 alone: what the paper quotes is none of ours
+        ("6", _when("byol_152x3", "supervised_50x1"), "22 of 24 points (missing: BYOL [522], Supervised [24])."),
+        ("4", _when("byol_10"), "Ours: 40 of 42 points (missing: BYOL [10])."),
+        ("5", _when(), "Ours: 72 of 72 points."),
     ],
 )
 def test_what_is_missing_is_named(figure: str, state: State, said: str) -> None:

@@ -12,6 +12,7 @@ from generated_results import curve_rule, figure_inputs, rule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.config.files import read_table
 from harness.reporting.figure_layout import read_figure
 from harness.reporting.figures import figure_ids
 from harness.reporting.traces import Of, Picture, Trace, long_form, picture
@@ -189,6 +190,6 @@ def test_the_csv_has_every_number_and_its_origin(figure: str) -> None:
         assert row["y"] == "" if mark.y is None else float(row["y"]) == pytest.approx(mark.y, rel=1e-11)
         if trace.of == "ours" and mark.y is not None:
             assert re.fullmatch(r"([0-9a-f]{16} ?)+", row["run_keys"])
-            assert mark.status == "partial"
+            assert mark.status == ("partial" if len(read_table(mark.table)[0].seeds) > 2 else "complete")
         if trace.of == "paper":
             assert row["run_keys"] == row["status"] == ""

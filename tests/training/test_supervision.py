@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from small import supervised
 
 from harness.data.prepare import Dataset
-from harness.models.networks import Classifier
+from harness.models.networks import classifier
 from harness.models.norm import BatchNorm
 from harness.training.ranks import Ranks
 from harness.training.supervision import Supervised
@@ -33,7 +33,7 @@ def task(digits: Dataset) -> Iterator[Supervised]:
 def test_first_updates_are_those_of_plain_torch(task: Supervised, digits: Dataset) -> None:
     """Torch's SGD and cross-entropy in a loop by hand: the mean over groups, rates, decay, smoothing, running means."""
     torch.manual_seed(task.spec.seed)
-    network = Classifier(task.spec.model, digits.classes).double()
+    network = classifier(task.spec.model, digits.classes).double()
     decayed = [p for p in network.parameters() if p.ndim > 1]
     spared = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 1e-2}, {"params": spared, "weight_decay": 0.0}]

@@ -85,7 +85,8 @@ function runBlock(role, key) {
   const state = run.share === undefined ? run.state : `${run.state}, ${Math.round(100 * run.share)} % done`;
   const pairs = [["key", command(key)], ["state", state]];
   if (run.commit) pairs.push(["commit", command(run.commit)]);
-  for (const name of ["hardware", "cost", "error"]) if (run[name]) pairs.push([name, run[name]]);
+  if (run.candidates) pairs.push(["among", command(run.candidates.join(" "))]);
+  for (const name of ["chosen", "hardware", "cost", "error"]) if (run[name]) pairs.push([name, run[name]]);
   for (const note of run.notes || []) pairs.push(["note", note]);
   if (run.link) pairs.push(["MLflow", make("a", { href: run.link, rel: "noreferrer" }, run.mlflow)]);
   else if (run.mlflow) pairs.push(["MLflow", make("span", {}, command(run.mlflow), " (", command("make ui"), ")")]);
