@@ -9,7 +9,7 @@ PLANNING = $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS)) $(if $(GPUS_PE
 HARNESS = .venv/bin/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tables figures plan report status ui sync test check bench-loader bench-memory bench-report docs format lock
+.PHONY: help setup tables figures plan report status ui sync test check bench-loader bench-memory bench-report bench-linear docs format lock
 .DELETE_ON_ERROR:
 
 help: ## list what can be typed
@@ -80,6 +80,9 @@ bench-memory: .venv/ready ## whether memory stays flat over five epochs of 100,0
 
 bench-report: .venv/ready ## how long reports take over 10,000 runs: HOME_OF_RUNS=a folder for them
 	@.venv/bin/python bench/report.py --strict $(if $(HOME_OF_RUNS),--home $(HOME_OF_RUNS))
+
+bench-linear: .venv/ready ## what five learning rates of a linear evaluation cost beside one
+	@.venv/bin/python bench/linear.py --strict
 
 docs: .venv/ready ## write the generated parts of docs/deviations.md anew
 	@.venv/bin/python -m harness.reporting.deviations
