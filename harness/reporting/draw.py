@@ -111,6 +111,8 @@ def draw(picture: Picture) -> Figure:
         _panel(one, shown)
     figure.draw_without_rendering()  # lays out
     figure.set_layout_engine("none")
+    for one in figure.axes:  # the solver's last bits depend on addresses in memory, and names in the svg on them
+        one.set_position(tuple(round(edge, 9) for edge in one.get_position().bounds))
     return figure
 
 
