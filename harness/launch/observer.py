@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.config.durable import write_whole
 from harness.tracking.spool import Spool
 
 if TYPE_CHECKING:  # planning looks at progress and must not wait for torch
@@ -73,9 +73,7 @@ class Observer:
             "spent_s": self.spent_s,
             "time_unix_s": time.time(),
         }
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(seen))
-        temporary.replace(self._path)
+        write_whole(self._path, json.dumps(seen).encode())
 
     @property
     def spent_s(self) -> float:

@@ -68,9 +68,8 @@ METADATA = {"svg": dict.fromkeys(("Creator", "Date", "Format", "Type")), "png": 
 def files(picture: Picture) -> dict[str, bytes]:
     """The picture as svg and png, by suffix."""
     made = {}
-    salt: dict[Any, Any] = {
-        "svg.hashsalt": f"figure{picture.figure.figure}"
-    }  # of the names inside; a style cannot set it
+    # Of the names inside; a style cannot set it.
+    salt: dict[Any, Any] = {"svg.hashsalt": f"figure{picture.figure.figure}"}
     with matplotlib.style.context(["default", STYLE]), matplotlib.rc_context(salt):
         drawn = draw(picture)
         for form, metadata in METADATA.items():
@@ -172,7 +171,6 @@ def _axis(axes: Axes, name: str, axis: Axis, numbers: Iterable[float]) -> None:
     """The paper's range, or more where numbers lie beyond it."""
     axes.set(**{f"{name}label": axis.title})
     if axis.scale != "linear":
-        axes.set(**{f"{name}scale": "log"})
         getattr(axes, f"set_{name}scale")("log", base=2 if axis.scale == "log2" else 10, nonpositive="mask")
     limits = _limits(axis, list(numbers))
     if limits is not None:
