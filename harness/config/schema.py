@@ -250,10 +250,14 @@ class FinetuneData:
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """One candidate of a fine-tuning: the whole network trained on labels, and its accuracy on `select` alone.
+    """One candidate of a fine-tuning: the whole network trained on labels, and its score on `select` alone.
 
     learning_rate is multiplied by batch / 256 and decays to 0 with a cosine, without warm-up. Batch statistics are over
     `batch` images. `precision` is that of parameters, statistics and views.
+
+    steps: updates, where epochs is null.
+    statistics_steps: n, where running statistics keep max(1 - n / updates an epoch, 0.9) of what they were each update;
+        0.9 without it.
     """
 
     kind: Literal["finetune"]
@@ -261,17 +265,22 @@ class Finetune:
     subject: str
     data: FinetuneData
     learning_rate: float
-    epochs: int
+    epochs: int | None
     batch: int
     momentum: float
     weight_decay: float
     seed: int
     precision: Literal["float32", "float64"] = _neutral("float32")
+    steps: int | None = _neutral(None)
+    statistics_steps: float | None = _neutral(None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The fine-tuning of a cell: of its candidates, by their keys, the best on `select`, whose network is tested."""
+    """The fine-tuning of a cell: of its candidates, by their keys, the best on `select`, whose network is tested.
+
+    retrain: the images on which the best is trained once more, from the subject, before that (transfer).
+    """
 
     kind: Literal["choice"]
     evaluation: str
@@ -279,8 +288,49 @@ class Choice:
     subject: str
     data: FinetuneData
     candidates: tuple[str, ...]
+    retrain: Literal["train+valid"] | None = _neutral(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenData:
+    """Images whose features are computed once: the centre of each, its shorter side resized to `image_size`."""
+
+    dataset: str
+    train: Literal["train"]
+    select: Literal["valid"]
+    test: Literal["test"]
+    image_size: int
+    version: int
+    split_id: str
+    store: str
+    stand_in: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strengths:
+    """Of regularisation: `count` values from `low` to `high`, logarithmically spaced."""
+
+    count: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic:
+    """Transfer's linear evaluation: for each lambda of `strengths` the weights that minimise, on frozen features f,
+        sum_i cross_entropy(W f_i + b, y_i) + lambda / 2 |W|^2;
+    the best lambda on `select` is fitted again on train and select together, and tested. Where an image carries one
+    flag a class, the cross-entropy is the sum over the classes of the binary ones.
+    """
+
+    kind: Literal["logistic"]
+    evaluation: str
+    evaluation_version: int
+    subject: str
+    data: FrozenData
+    strengths: Strengths
 
 
 Subject = Pretrain | RandomEncoder | Imported
-Evaluation = Linear | Finetune | Choice
+Evaluation = Linear | Finetune | Choice | Logistic
 Spec = Subject | Evaluation

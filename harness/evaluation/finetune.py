@@ -42,6 +42,14 @@ def logits(network: Classifier, view: Tensor) -> Tensor:
     return said[None]
 
 
+def updates(spec: Finetune, images: int) -> int:
+    """As many as the spec says, or as its epochs of so many images make."""
+    if spec.epochs is not None:
+        return total_updates(spec.epochs, images, spec.batch)
+    assert spec.steps is not None, "a spec has epochs or steps"
+    return spec.steps
+
+
 class Finetuning:
     """Batch statistics are those of the whole update batch, and the running ones are what the network is scored by."""
 
@@ -54,7 +62,7 @@ class Finetuning:
         self.spec, self.ranks = spec, ranks
         self._feed = Feed(spec, (crop_flip(spec.data.crop_area, spec.data.flip),), dataset, device, ranks, threads)
         self._scorer = Scorer(dataset, spec.data.image_size, device, ranks, threads)
-        self.total = total_updates(spec.epochs, self._feed.images, spec.batch)
+        self.total = updates(spec, self._feed.images)
         if self.total < 1:
             shape = f"{spec.epochs} epochs of {self._feed.images} images with a batch of {spec.batch}"
             raise ValueError(f"{shape} make no update")

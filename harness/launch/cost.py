@@ -149,7 +149,8 @@ def _finetune(spec: Finetune | Choice, subject: Subject) -> Work:
     head = encoder.features * facts.classes
     if isinstance(spec, Choice):
         return Work(form, 2.0 * facts.images(spec.data.test) * (forward + head), 0)
-    images = 3 * spec.epochs * facts.images(spec.data.train) + facts.images(spec.data.select)
+    trained = (spec.steps or 0) * spec.batch if spec.epochs is None else spec.epochs * facts.images(spec.data.train)
+    images = 3 * trained + facts.images(spec.data.select)
     return Work(form, 2.0 * images * (forward + head), PARAMETER_BYTES * 5 * (encoder.parameters + head))
 
 

@@ -19,7 +19,7 @@ from harness.config.files import project_root
 from harness.config.identity import plain, run_key
 from harness.config.schema import Evaluation, Imported, Pretrain
 from harness.launch.site import Site, commit
-from harness.launch.task import read_spec, write_spec
+from harness.launch.specs import read_spec, write_spec
 from harness.models.haiku import read_haiku
 from harness.models.shape import MismatchError, Padding, fit
 from harness.models.state_dict import read_safetensors, read_torch

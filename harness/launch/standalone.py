@@ -15,7 +15,9 @@ from harness.config.errors import ConfigError
 from harness.config.schema import Choice, Finetune, Imported, Linear, RandomEncoder, Spec
 from harness.config.structure import StructureError
 from harness.data.errors import DataError
-from harness.launch.task import Place, execute, spec_from, write_spec
+from harness.launch.place import Place
+from harness.launch.specs import spec_from, write_spec
+from harness.launch.task import execute
 from harness.tracking.record import FINISHED, Runs
 
 

@@ -41,7 +41,8 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         from ray import tune  # noqa: PLC0415
 
         from harness.launch.frontier import Frontier  # noqa: PLC0415
-        from harness.launch.task import Place, write_spec  # noqa: PLC0415
+        from harness.launch.place import Place  # noqa: PLC0415
+        from harness.launch.specs import write_spec  # noqa: PLC0415
         from harness.launch.worker import Workers, trial  # noqa: PLC0415
 
         workers = Workers(number=site.workers, gpu=any(node.get("GPU", 0) > 0 for node in nodes))

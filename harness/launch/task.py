@@ -6,79 +6,31 @@ Imports torch but neither Ray nor MLflow, so that a bare GPU machine can run it.
 from __future__ import annotations
 
 import errno
-import json
 import math
 import platform
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from harness.config.durable import write_json
-from harness.config.identity import plain, run_key
-from harness.config.schema import Choice, Evaluation, Finetune, Imported, Linear, Pretrain, RandomEncoder, Spec
-from harness.config.structure import structure
-from harness.data.prepare import Dataset, open_dataset
-from harness.evaluation.choice import Candidate, choose
-from harness.evaluation.finetune import HELD_OUT, Finetuning
-from harness.evaluation.linear import LinearEvaluation
-from harness.evaluation.scoring import Scorer, own_accuracy
-from harness.evaluation.sealed import Seal
-from harness.launch.housekeeping import NETWORK
+from harness.config.identity import plain
+from harness.launch.kinds import carry_out
 from harness.launch.observer import Observer
-from harness.models.networks import Classifier
-from harness.models.resnet import ResNet
-from harness.models.shape import build
+from harness.launch.place import Place
+from harness.launch.specs import read_spec
 from harness.tracking.lease import BusyError, Lease
 from harness.tracking.record import FINISHED, Record, Runs
 from harness.training import loop
-from harness.training.begin import begin
-from harness.training.checkpoint import Checkpoints
-from harness.training.pretraining import Pretraining
-from harness.training.ranks import Ranks, from_rank_0, world_and_rank
-from harness.training.supervision import Supervised
+from harness.training.ranks import from_rank_0, world_and_rank
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFullError(RuntimeError):
     """What was earned before is safe; the run goes on from its last checkpoint when there is space again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where and how a task runs; travels to workers as plain values."""
-
-    runs: str
-    data: str
-    commit: str
-    threads: int = 1
-    device: str = "cpu"
-    checkpoint_seconds: float = 5.0
-    online_classifier: bool = False
-
-
-def write_spec(runs: Runs, spec: Spec) -> str:
-    """Put a spec where its worker looks for it; returns its key."""
-    key = run_key(spec)
-    path = runs.folder(key) / "spec.json"
-    if not path.exists():
-        write_json(path, plain(spec))
-    return key
-
-
-def read_spec(runs: Runs, key: str) -> Spec:
-    return spec_from(json.loads((runs.folder(key) / "spec.json").read_text(encoding="utf-8")))
-
-
-def spec_from(raw: object) -> Spec:
-    """A spec from its plain form."""
-    spec: Spec = structure(Spec, raw)  # type: ignore[arg-type]  # a union of types
-    return spec
 
 
 def execute(key: str, place: Place) -> Record:
@@ -123,7 +75,7 @@ def _work(key: str, place: Place, lease: Lease) -> Record:
     if rank == 0:
         runs.write(record)
     try:
-        record = _carry_out(spec, record, place, observer)
+        record = carry_out(spec, record, place, observer)
     except loop.Diverged as end:
         diagnostics = {f"{spec.kind}.{name}": value for name, value in end.diagnostics.items()}
         record = replace(record, state="diverged", error=str(end), results=_finite(diagnostics))
@@ -156,109 +108,6 @@ def fail(runs: Runs, key: str, error: str) -> None:
     record = runs.read(key)
     if record is not None and record.state == "running":
         runs.write(record.ended("failed", time.time(), error=error))
-
-
-def _ranks(spec: Spec) -> Ranks:
-    if isinstance(spec, Pretrain):
-        return Ranks.join(spec.schedule.update_batch, spec.schedule.statistics_batch)
-    if isinstance(spec, Finetune):
-        return Ranks.join(spec.batch, spec.batch)
-    if isinstance(spec, Choice):  # trains nothing: a share of the test images each
-        return Ranks.split(world_and_rank()[0])
-    assert isinstance(spec, Linear), "nothing is trained of a random or imported encoder"
-    return Ranks.split(spec.batch)
-
-
-def _carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> Record:
-    runs, device = Runs(Path(place.runs)), torch.device(place.device)
-    folder, ranks = runs.folder(record.key), _ranks(spec)
-    dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
-    if isinstance(spec, Choice):
-        return _choose(spec, record, dataset, place, ranks)
-    task: Pretraining | Supervised | LinearEvaluation | Finetuning
-    if isinstance(spec, Pretrain):
-        task = begin(spec, dataset, device, ranks, place.threads, place.online_classifier)
-    elif isinstance(spec, Finetune):
-        task = Finetuning(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)
-    else:
-        assert isinstance(spec, Linear)
-        task = LinearEvaluation(spec, _subject(runs, spec.subject), dataset, device, ranks, place.threads)
-    try:
-        loop.run(
-            task,
-            checkpoints=Checkpoints(folder / "checkpoints", observer.note, observer.guard),
-            device=device,
-            observer=observer,
-            cadence=loop.Cadence(checkpoint_seconds=place.checkpoint_seconds),
-            ranks=ranks,
-        )
-        cost = {"first_update_s": observer.first_update_s, "updates": float(task.total)}
-        if isinstance(task, Finetuning):
-            if ranks.plan.rank == 0:
-                task.save_network(folder / NETWORK)
-            return replace(record, state="done", results=task.results(), cost=cost)
-        if not isinstance(task, LinearEvaluation):
-            if ranks.plan.rank == 0:
-                task.save_encoder(folder / "encoder.safetensors")
-            results = task.results()
-            if isinstance(task, Supervised):
-                scorer = Scorer(dataset, task.spec.data.image_size, device, ranks, place.threads)
-                results |= own_accuracy(task, scorer)
-            return replace(record, state="done", results=results, flags=task.flags(), cost=cost)
-        scores = task.score(Seal(folder))
-        return replace(record, state="done", results=scores.results, selection=dict(scores.selection), cost=cost)
-    finally:
-        task.close()
-
-
-def _choose(spec: Choice, record: Record, dataset: Dataset, place: Place, ranks: Ranks) -> Record:
-    """Test the best of the candidates, of which each has ended; where all diverged, so has what chooses among them."""
-    runs, device = Runs(Path(place.runs)), torch.device(place.device)
-    candidates = [_candidate(runs, key) for key in spec.candidates]
-    if all(one.top1 is None for one in candidates):
-        return replace(record, state="diverged", error=f"all {len(candidates)} candidates diverged")
-
-    def network(key: str) -> Classifier:
-        path = runs.folder(key) / NETWORK
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is gone; `harness retire {key}`, and the next sweep trains it anew")
-        made = Classifier(architecture(read_spec(runs, spec.subject)), dataset.classes)
-        made.load_state_dict(load_file(path))
-        return made.to(device)
-
-    scorer = Scorer(dataset, spec.data.image_size, device, ranks, place.threads)
-    scores = choose(spec, candidates, network, scorer, Seal(runs.folder(record.key)), ranks)
-    return replace(record, state="done", results=scores.results, selection=dict(scores.selection))
-
-
-def _candidate(runs: Runs, key: str) -> Candidate:
-    """What has been tried, and what came of it."""
-    spec, record = read_spec(runs, key), runs.read(key)
-    assert isinstance(spec, Finetune), "a choice is among fine-tunings"
-    if record is None or record.state not in FINISHED:
-        raise RuntimeError(f"candidate {key} has not finished; run it first")
-    name = f"learning_rate={spec.learning_rate}, epochs={spec.epochs}"
-    return Candidate(name, key, record.results[HELD_OUT] if record.state == "done" else None)
-
-
-def _subject(runs: Runs, key: str) -> ResNet:
-    """The encoder that an evaluation measures."""
-    spec = read_spec(runs, key)
-    if isinstance(spec, RandomEncoder):
-        torch.manual_seed(spec.seed)
-        return architecture(spec)
-    encoder = architecture(spec)
-    encoder.load_state_dict(load_file(runs.folder(key) / "encoder.safetensors"))
-    return encoder
-
-
-def architecture(spec: Spec) -> ResNet:
-    """The encoder of a subject, as it is before anything is loaded into it."""
-    assert not isinstance(spec, Evaluation), "an evaluation is no subject"
-    if isinstance(spec, Imported):
-        return build(spec.encoder, spec.width, spec.padding)
-    model = spec.model if isinstance(spec, Pretrain) else spec
-    return ResNet(model.encoder, model.width, model.norm)
 
 
 def _environment(place: Place, world: int) -> dict[str, object]:

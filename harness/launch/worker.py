@@ -11,7 +11,8 @@ import ray.train.torch
 from ray import tune
 
 from harness.launch.frontier import ELSEWHERE
-from harness.launch.task import Place, execute, fail
+from harness.launch.place import Place
+from harness.launch.task import execute, fail
 from harness.tracking.lease import BusyError
 from harness.tracking.record import Runs
 

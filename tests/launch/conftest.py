@@ -14,8 +14,8 @@ from harness.config.identity import plain, run_key
 from harness.config.schema import Linear, Pretrain, Spec
 from harness.launch.cost import Scale
 from harness.launch.machines import machine_named
+from harness.launch.place import Place
 from harness.launch.plan import Plan, make_plan
-from harness.launch.task import Place
 from harness.tracking.record import Record, Runs
 
 

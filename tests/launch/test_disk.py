@@ -12,10 +12,12 @@ import pytest
 
 from harness.config.errors import ConfigError
 from harness.config.schema import Linear, Pretrain
-from harness.launch import task
+from harness.launch import kinds
 from harness.launch.observer import Observer
+from harness.launch.place import Place
 from harness.launch.site import check_writable, site
-from harness.launch.task import DiskFullError, Place, execute, write_spec
+from harness.launch.specs import write_spec
+from harness.launch.task import DiskFullError, execute
 from harness.tracking.record import Runs
 from harness.training.checkpoint import Checkpoints
 
@@ -66,7 +68,7 @@ def test_a_full_disk(
     elif where == "spool":
         full_before(Observer, "report", lambda _, step, __: step == 12)
     else:
-        full_before(task, "replace", lambda *_: True)  # the record of the run just done
+        full_before(kinds, "replace", lambda *_: True)  # the record of the run just done
     with pytest.raises(DiskFullError, match="no space is left"):
         execute(key, place)
     monkeypatch.undo()

@@ -24,13 +24,16 @@ from harness.config.identity import run_key
 from harness.config.schema import Imported, Linear, Pretrain, RandomEncoder
 from harness.config.structure import structure
 from harness.launch.cost import Scale
+from harness.launch.encoder import encoder_of
 from harness.launch.exchange import export_encoder, import_encoder
 from harness.launch.housekeeping import rubbish
 from harness.launch.machines import machine_named
+from harness.launch.place import Place
 from harness.launch.plan import make_plan
 from harness.launch.site import Site
+from harness.launch.specs import read_spec, write_spec
 from harness.launch.sweep import check_imported
-from harness.launch.task import Place, _subject, execute, read_spec, write_spec
+from harness.launch.task import execute
 from harness.models.resnet import ResNet
 from harness.reporting.aggregate import build_table
 from harness.reporting.collect import collect
@@ -96,7 +99,7 @@ def test_an_import_is_a_finished_run(runs: Runs, imported: Callable[..., tuple[s
     assert key in said[0]
     truth = np.load(GOLDEN / "byol_small_checkpoint_io.npz")
     with torch.no_grad():
-        got = _subject(runs, key).eval()(torch.from_numpy(truth["inputs_nhwc"]).permute(0, 3, 1, 2))
+        got = encoder_of(runs, key).eval()(torch.from_numpy(truth["inputs_nhwc"]).permute(0, 3, 1, 2))
     torch.testing.assert_close(got, torch.from_numpy(truth["embedding"]), rtol=1e-4, atol=1e-4)
 
 

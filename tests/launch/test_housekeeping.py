@@ -12,8 +12,10 @@ from harness.config.expand import Expansion, expand
 from harness.config.identity import run_key
 from harness.config.schema import Linear, Pretrain
 from harness.launch.housekeeping import NETWORK, retire, rubbish
+from harness.launch.place import Place
 from harness.launch.plan import status
-from harness.launch.task import Place, execute, write_spec
+from harness.launch.specs import write_spec
+from harness.launch.task import execute
 from harness.tracking.lease import Lease
 from harness.tracking.record import Record, Runs
 from harness.tracking.store import MemoryStore

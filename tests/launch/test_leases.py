@@ -8,8 +8,10 @@ import pytest
 
 from harness.config.schema import Linear, Pretrain
 from harness.launch.observer import Observer
+from harness.launch.place import Place
 from harness.launch.plan import status
-from harness.launch.task import Place, execute, write_spec
+from harness.launch.specs import write_spec
+from harness.launch.task import execute
 from harness.tracking.lease import BusyError, Lease, LeaseLostError
 from harness.tracking.record import Record, Runs
 

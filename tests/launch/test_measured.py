@@ -17,8 +17,10 @@ from harness.config.structure import structure
 from harness.launch.cost import Form, Scale, cost, work
 from harness.launch.machines import Machine, machine_named
 from harness.launch.measured import device_seconds, speeds
+from harness.launch.place import Place
 from harness.launch.plan import make_plan
-from harness.launch.task import Place, execute, write_spec
+from harness.launch.specs import write_spec
+from harness.launch.task import execute
 from harness.tracking.record import Record, Runs
 
 Writing = Callable[..., Record]

@@ -62,7 +62,7 @@ def test_what_is_wrong_is_one_sentence(tiny: Tiny, data: Path, tmp_path: Path) -
 def test_an_untrained_subject_needs_no_encoder_file(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     """The evaluation of the untrained encoder finds its subject by the spec that the plan wrote."""
     untrained = RandomEncoder(kind="random", encoder="resnet_tiny", width=1, norm="batch", seed=0)
-    from harness.launch.task import write_spec  # noqa: PLC0415
+    from harness.launch.specs import write_spec  # noqa: PLC0415
 
     key = write_spec(Runs(tmp_path / "runs"), untrained)
     evaluation = replace(tiny[1], subject=key, epochs=1)
@@ -71,7 +71,7 @@ def test_an_untrained_subject_needs_no_encoder_file(tiny: Tiny, data: Path, tmp_
 
 def test_a_fine_tuning_and_its_choice(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Candidates first, each by its spec; a choice made too early is told what it waits for."""
-    from harness.launch.task import write_spec  # noqa: PLC0415
+    from harness.launch.specs import write_spec  # noqa: PLC0415
 
     member = expand("fractions", "laptop", seeds=1, cell="supervised_2").members[0]
     candidate = replace(member.candidates[0], epochs=3)

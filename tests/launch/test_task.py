@@ -22,8 +22,10 @@ from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import open_dataset
 from harness.evaluation.finetune import HELD_OUT
-from harness.launch import task
-from harness.launch.task import Place, execute, fail, read_spec, write_spec
+from harness.launch.encoder import encoder_of
+from harness.launch.place import Place
+from harness.launch.specs import read_spec, write_spec
+from harness.launch.task import execute, fail
 from harness.models.networks import classifier
 from harness.tracking.record import Runs
 from harness.tracking.spool import Spool
@@ -159,14 +161,14 @@ def test_the_saved_encoder_is_the_trained_one(runs: Runs, place: Place, tiny: Ti
     kept = {name.removeprefix("encoder."): value for name, value in checkpoint.items() if name.startswith("encoder.")}
     assert encoder.keys() == kept.keys()
     assert all(torch.equal(encoder[name], kept[name]) for name in kept)
-    loaded = task._subject(runs, key).state_dict()
+    loaded = encoder_of(runs, key).state_dict()
     assert all(torch.equal(loaded[name], kept[name]) for name in kept)
 
 
 def test_the_untrained_encoder_is_where_pretraining_starts(runs: Runs, tiny: Tiny) -> None:
     """The footer's `untrained` number and a run of the same seed have the same initial weights."""
     spec = RandomEncoder(kind="random", encoder="resnet_tiny", width=1, norm="batch", seed=tiny[0].seed)
-    untrained = task._subject(runs, write_spec(runs, spec)).state_dict()
+    untrained = encoder_of(runs, write_spec(runs, spec)).state_dict()
     started = build_state(tiny[0], torch.device("cpu"), Ranks.join(128, 128)).online.encoder.state_dict()
     assert all(torch.equal(untrained[name], started[name]) for name in started)
 
