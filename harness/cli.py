@@ -1,4 +1,4 @@
-"""The command line: parses and delegates. Exit codes: 0 done, 1 some run failed, 2 a command or file is wrong."""
+"""The command line: parses and delegates. Exit codes: 0 done, 1 a run failed or lacks data, 2 a command is wrong."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _parser() -> _Parser:
     gc = verbs.add_parser("gc", help="remove what no table needs: other runs, retired ones, spent checkpoints")
     gc.add_argument("--dry-run", action="store_true", help="say what would go, and how many bytes")
     imports = verbs.add_parser("import", help="keep an encoder from elsewhere as a run, under a name for tables")
-    imports.add_argument("file", type=Path, help="a BYOL checkpoint of DeepMind's (.pkl), or a ResNet's state dict")
+    imports.add_argument("file", type=Path, help="DeepMind's BYOL (.pkl), SimCLR's (.index), or a ResNet's state dict")
     imports.add_argument("--as", dest="name", required=True, metavar="NAME")
     export = verbs.add_parser("export", help="write the encoder of a run for others to load")
     export.add_argument("key")

@@ -173,15 +173,16 @@ class RandomEncoder:
 class Imported:
     """An encoder from elsewhere, with batch norm. `encoder` is a name of ours, or the text of a shape that has none.
 
-    padding: of strided convolutions and max-pools, torch's symmetric one or TensorFlow's `same` (DeepMind's release).
+    padding, inputs: how it was trained, as harness.models.conventions has it.
     tensors_sha256: of names, shapes and single-precision values.
     """
 
     kind: Literal["imported"]
     encoder: str
     width: int
-    padding: Literal["torch", "same"]
+    padding: Literal["torch", "same", "same_pool"]
     tensors_sha256: str
+    inputs: Literal["normalised", "unit"] = _neutral("normalised")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.config.errors import ConfigError
+from harness.models.conventions import TORCH, Conventions
 from harness.models.norm import BatchNorm
-from harness.models.padding import pad_same
 from harness.models.resnet import ENCODERS, Basic, Bottleneck, ResNet, convolution
 
-Padding = Literal["torch", "same"]
 _TEXT = re.compile(r"(basic|bottleneck)-(\d+)((?:-\d+x\d+){4})")
 _LEFT_OUT = re.compile(r"fc\..*|.*\.num_batches_tracked")  # torchvision's classifier, and counters that nothing reads
 
@@ -74,12 +73,11 @@ def shape_of(tensors: Mapping[str, Tensor]) -> Shape:
     return Shape("bottleneck" if "layer1.0.conv3.weight" in tensors else "basic", stem, tuple(stages))
 
 
-def build(encoder: str, width: int, padding: Padding = "torch") -> ResNet:
+def build(encoder: str, width: int, conventions: Conventions = TORCH) -> ResNet:
     """The network of an imported encoder, with weights as initialised."""
     unnamed = _TEXT.fullmatch(encoder)
     net = ResNet(encoder, width) if unnamed is None else _shaped(unnamed)
-    if padding == "same":
-        pad_same(net)
+    conventions.adopt(net)
     return net
 
 

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from harness.config.errors import ConfigError
-from harness.models.shape import Padding
+from harness.config.structure import StructureError, structure
+from harness.models.conventions import Conventions
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
@@ -30,11 +31,14 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Padding]:
-    """The tensors, and the padding that `harness export` notes where it is not torch's."""
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Conventions]:
+    """The tensors, and the conventions that `harness export` notes."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-            return tensors, "same" if (file.metadata() or {}).get("padding") == "same" else "torch"
+            noted = file.metadata() or {}
+            return tensors, structure(Conventions, {k: v for k, v in noted.items() if k in ("padding", "inputs")})
+    except StructureError as error:
+        raise ConfigError(f"{path}: its metadata: {error}") from None
     except SafetensorError as error:
         raise ConfigError(f"{path} is cut off or no safetensors file ({error}); fetch it again") from None

@@ -17,7 +17,9 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision.transforms.v2 import functional as F
 
+from harness.config.datasets import IMAGENET_MEAN, IMAGENET_STD
 from harness.config.errors import ConfigError
 from harness.config.expand import expand
 from harness.config.identity import run_key
@@ -101,6 +103,39 @@ def test_an_import_is_a_finished_run(runs: Runs, imported: Callable[..., tuple[s
     with torch.no_grad():
         got = encoder_of(runs, key).eval()(torch.from_numpy(truth["inputs_nhwc"]).permute(0, 3, 1, 2))
     torch.testing.assert_close(got, torch.from_numpy(truth["embedding"]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_tensorflow_checkpoint_is_one_run(
+    runs: Runs,
+    here: Site,
+    imported: Callable[..., tuple[str, list[str]]],
+    exported: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """Protects SimCLR's way in: by index, beginning or folder one run, which normalised images embed as TensorFlow's
+    network does plain ones; and its way out, which keeps what no tensor says.
+    """
+    files = [GOLDEN / f"simclr_tiny.ckpt-3.{ending}" for ending in ("index", "data-00000-of-00001")]
+    for file in files:
+        (tmp_path / "release").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "release")
+    for path in (tmp_path / "release", files[0].with_suffix(""), files[0]):
+        key, said = imported(path, "simclr")
+        assert "same_pool padding and unit inputs, from tensorflow" in said[0]
+    record, spec = runs.read(key), read_spec(runs, key)
+    assert record is not None
+    sha256 = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    assert record.environment == {"imported": {"file": files[0].name, "origin": "tensorflow", "sha256": sha256}}
+    assert isinstance(spec, Imported)
+    assert run_key(replace(spec, inputs="normalised")) != key
+    truth = np.load(GOLDEN / "simclr_tiny_io.npz")
+    plain = torch.from_numpy(truth["inputs_nhwc_uint8"]).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        got = encoder_of(runs, key).eval()(F.normalize(plain, IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close(got, torch.from_numpy(truth["embedding"]), rtol=1e-4, atol=1e-4)
+    assert imported(exported(key, "safetensors", tmp_path / "out.safetensors"), "back")[0] == key
+    with pytest.raises(ConfigError, match="same_pool padding and unit inputs, which torchvision has no model for"):
+        export_encoder(key, "torchvision", None, here, silent)
 
 
 def test_the_key_is_of_the_tensors(imported: Callable[..., tuple[str, list[str]]], tmp_path: Path) -> None:
@@ -244,14 +279,14 @@ def test_what_cannot_be_exported(
     with pytest.raises(ConfigError, match=f"is an evaluation; export the encoder it measures, {tiny[1].subject}"):
         export_encoder(write_spec(runs, tiny[1]), "timm", None, here, silent)
     key, _ = imported(GOLDEN / "byol_tiny_checkpoint.pkl")
-    with pytest.raises(ConfigError, match="same padding, which timm has no model for"):
+    with pytest.raises(ConfigError, match="same padding and normalised inputs, which timm has no model for"):
         export_encoder(key, "timm", None, here, silent)
     with pytest.raises(ConfigError, match="cannot be written"):
         export_encoder(key, "safetensors", Path("checkout"), here, silent)
     group = replace(tiny[0], model=replace(tiny[0].model, encoder="resnet18", norm="group"))
     key = write_spec(runs, group)
     (runs.folder(key) / "encoder.safetensors").write_bytes(b"")
-    with pytest.raises(ConfigError, match="group norm and torch padding, which torchvision has no model for"):
+    with pytest.raises(ConfigError, match=r"group norm, torch padding .*, which torchvision has no model for"):
         export_encoder(key, "torchvision", None, here, silent)
 
 
@@ -262,7 +297,14 @@ def test_what_cannot_be_imported(here: Site, imported: Callable[..., tuple[str, 
     for file, name, message in (
         (GOLDEN / "byol_tiny_checkpoint.pkl", "../x", r"--as \.\./x: may hold"),
         (tmp_path / "nowhere.pth", "x", r"nowhere\.pth cannot be read: No such file"),
-        (tmp_path / "weights.h5", "x", r"weights\.h5: must end in \.pkl"),
+        (tmp_path / "weights.h5", "x", r"weights\.h5: must end in \.pkl .*, \.index .*, \.pth"),
+        (tmp_path / "model.ckpt-5", "x", r"model\.ckpt-5\.index cannot be read: No such file"),
+        (tmp_path, "x", "holds 0 TensorFlow checkpoints; name one"),
+        (
+            GOLDEN / "sharded.ckpt",
+            "x",
+            r"sharded\.ckpt\.index holds no ResNet of SimCLR's: base_model/conv2d/k",
+        ),
         (tmp_path / "other.pth", "x", r"other\.pth: layer1\.0\.conv1\.weight is missing"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config.errors import ConfigError
+from harness.models.conventions import DEEPMIND, TORCH
 from harness.models.haiku import HaikuError, read_haiku, torchvision_names
 from harness.models.heads import MLP
 from harness.models.padding import pad_same
@@ -37,7 +38,7 @@ def test_released_checkpoints_embed_as_they_did(size: str) -> None:
     """Protects names, layouts, averages and padding: the embeddings are those of DeepMind's code, to 1e-4."""
     encoder, width, state = fit(read_haiku(CHECKPOINTS / f"byol_{size}_checkpoint.pkl"))
     assert (encoder, width) == (RELEASED[size], 1)
-    net = build(encoder, width, "same").eval()
+    net = build(encoder, width, DEEPMIND).eval()
     net.load_state_dict(state)
     truth = np.load(CHECKPOINTS / f"byol_{size}_checkpoint_io.npz")
     images = torch.from_numpy(truth["inputs_nhwc"]).permute(0, 3, 1, 2)
@@ -111,7 +112,7 @@ def test_same_padding_by_brute_force(side: int, kernel: int) -> None:
 
 def test_same_padding_leaves_names_and_stride_1_alone() -> None:
     """Protects state dicts, which load into either padding; on odd sides both paddings are one."""
-    plain, same = build(RELEASED["tiny"], 1), build(RELEASED["tiny"], 1, "same")
+    plain, same = build(RELEASED["tiny"], 1), build(RELEASED["tiny"], 1, DEEPMIND)
     same.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 65, 65)
     with torch.no_grad():
@@ -139,8 +140,8 @@ def test_torchvisions_weights_give_its_outputs(encoder: str, form: str, tmp_path
         tensors = read_torch(path)
     else:
         save_file(theirs.state_dict(), path)
-        tensors, padding = read_safetensors(path)
-        assert padding == "torch"
+        tensors, conventions = read_safetensors(path)
+        assert conventions == TORCH
     name, width, state = fit(tensors)
     assert (name, width) == (encoder, 1)
     with torch.device("meta"):  # drawing weights to throw away takes longer than the rest
@@ -297,3 +298,6 @@ def test_broken_state_dicts_are_one_sentence(tmp_path: Path) -> None:
         torch.save(odd, path)
         with pytest.raises(ConfigError, match="is no plain state dict"):
             read_torch(path)
+    save_file({"w": torch.zeros(1)}, as_safetensors, {"padding": "reflect", "format": "pt"})
+    with pytest.raises(ConfigError, match=r"broken\.safetensors: its metadata: padding: .*same_pool.*'reflect'"):
+        read_safetensors(as_safetensors)
