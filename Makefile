@@ -1,6 +1,6 @@
 # Every verb a person types. Each sets up .venv on first use; `make help` lists them.
 PROFILE ?= laptop
-export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS HARNESS_ONLINE_CLASSIFIER MLFLOW_TRACKING_URI RAY_ADDRESS
+export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS HARNESS_GPU_SHARE HARNESS_ONLINE_CLASSIFIER HARNESS_SOLVER MLFLOW_TRACKING_URI RAY_ADDRESS
 # Byte code is kept: Ray starts many Python processes, and each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 OPTIONS = --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CELL),--cell $(CELL))
@@ -9,7 +9,7 @@ PLANNING = $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS)) $(if $(GPUS_PE
 HARNESS = .venv/bin/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tables figures plan report status ui sync test check bench-loader bench-memory bench-report bench-linear docs format lock
+.PHONY: help setup tables figures plan report status ui sync test check bench-loader bench-memory bench-report bench-linear bench-probe docs format lock
 .DELETE_ON_ERROR:
 
 help: ## list what can be typed
@@ -81,8 +81,11 @@ bench-memory: .venv/ready ## whether memory stays flat over five epochs of 100,0
 bench-report: .venv/ready ## how long reports take over 10,000 runs: HOME_OF_RUNS=a folder for them
 	@.venv/bin/python bench/report.py --strict $(if $(HOME_OF_RUNS),--home $(HOME_OF_RUNS))
 
-bench-linear: .venv/ready ## what five learning rates of a linear evaluation cost beside one
+bench-linear: .venv/ready ## what five learning rates of a linear evaluation cost beside one, and two protocols together
 	@.venv/bin/python bench/linear.py --strict
+
+bench-probe: .venv/ready ## transfer's logistic regressions against scikit-learn's [CIFAR=a parquet of CIFAR-10] [JSON=FILE]
+	@.venv/bin/python bench/probe.py --strict --table $(if $(CIFAR),--cifar $(CIFAR)) $(if $(JSON),--json $(JSON))
 
 docs: .venv/ready ## write the generated parts of docs/deviations.md anew
 	@.venv/bin/python -m harness.reporting.deviations

@@ -6,11 +6,12 @@ import json
 from collections import defaultdict
 
 from harness.config.errors import ConfigError
-from harness.config.schema import Spec, Subject
+from harness.config.schema import Choice, Spec
 from harness.config.structure import StructureError, structure
 from harness.launch.cost import Form, Speed, Work, work
 from harness.launch.machines import Machine
 from harness.launch.plan import subject_of
+from harness.launch.specs import read_spec
 from harness.tracking.record import Record, RecordError, Runs
 
 
@@ -37,19 +38,21 @@ def speeds(runs: Runs, machine: Machine) -> dict[Form, Speed]:
 
 
 def device_seconds(record: Record, machine: Machine) -> float:
-    """What a run that is done took of this machine: every worker's time, on a CPU that of every core; else 0."""
+    """What a run that is done took of this machine: every worker's time, on a CPU that of every core, on a part of a
+    GPU that part of it; else 0.
+
+    Alone it would have taken what its companions have paid as well.
+    """
     device = record.environment.get("device")
     if record.state != "done" or device not in machine.reported:
         return 0.0
-    cores = float(record.environment.get("threads", 1)) if device == "cpu" else 1.0
-    return record.cost.get("worker_s", 0.0) * cores
+    amount = "threads" if device == "cpu" else "gpu_share"
+    devices = float(record.environment.get(amount, 1))
+    return (record.cost.get("worker_s", 0.0) + record.cost.get("companions_worker_s", 0.0)) * devices
 
 
 def _work(record: Record, runs: Runs) -> Work:
     spec: Spec = structure(Spec, record.spec)  # type: ignore[arg-type]  # a union of types
-    key = subject_of(spec)
-    if key is None:
-        return work(spec, {})
-    raw = json.loads((runs.folder(key) / "spec.json").read_text(encoding="utf-8"))
-    subject: Subject = structure(Subject, raw)  # type: ignore[arg-type]  # likewise
-    return work(spec, {key: subject})
+    counted = spec.candidates if isinstance(spec, Choice) and spec.retrain else ()
+    subject = subject_of(spec)
+    return work(spec, {key: read_spec(runs, key) for key in (subject, *counted) if key is not None})

@@ -20,13 +20,16 @@ EVERY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Seen:
-    """The progress file of a run."""
+    """The progress file of a run. The time that it shared with others is in parts: `spent_s` its own, `companions_s`
+    theirs.
+    """
 
     done: int
     total: int
     updates_per_s: float
     spent_s: float
     time_unix_s: float
+    companions_s: float = 0.0
 
 
 class Observer:
@@ -40,10 +43,11 @@ class Observer:
         self._spool = Spool(folder / "spool.jsonl")
         self._path = folder / "progress.json"
         before = read_progress(folder)
-        self._spent_before = before.spent_s if before else 0.0
+        self._spent_s, self._companions_s = (before.spent_s, before.companions_s) if before else (0.0, 0.0)
+        self._among = 1
         self._written = 0.0
         self._first: float | None = None
-        self._began = time.monotonic()
+        self._began = self._since = time.monotonic()
         self.notes: list[str] = []
 
     def note(self, line: str) -> None:
@@ -72,13 +76,24 @@ class Observer:
             "updates_per_s": rate,
             "spent_s": self.spent_s,
             "time_unix_s": time.time(),
+            "companions_s": self.companions_s,
         }
         write_whole(self._path, json.dumps(seen).encode())
+
+    def share(self, among: int) -> None:
+        """From now on the time that passes is that of `among` runs, in equal parts."""
+        self._spent_s, self._companions_s = self.spent_s, self.companions_s
+        self._since, self._among = time.monotonic(), among
 
     @property
     def spent_s(self) -> float:
         """Seconds this run has cost, those before an interruption included."""
-        return self._spent_before + time.monotonic() - self._began
+        return self._spent_s + (time.monotonic() - self._since) / self._among
+
+    @property
+    def companions_s(self) -> float:
+        """Seconds that others have cost meanwhile, which this run alone would have taken as well."""
+        return self._companions_s + (time.monotonic() - self._since) * (self._among - 1) / self._among
 
     @property
     def first_update_s(self) -> float:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+from harness.config.errors import ConfigError
+
+Solver = Literal["torch", "scikit-learn"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Travels to workers as plain values."""
+    """Travels to workers as plain values. gpu_share: the part of the device, if that is a GPU, which each worker has.
+
+    solver: of logistic regressions.
+    """
 
     runs: str
     data: str
     commit: str
     threads: int = 1
     device: str = "cpu"
+    gpu_share: float = 1.0
     checkpoint_seconds: float = 5.0
     online_classifier: bool = False
+    solver: Solver = "torch"
+
+
+def wanted_solver() -> Solver:
+    """HARNESS_SOLVER, or torch."""
+    text = os.environ.get("HARNESS_SOLVER") or "torch"
+    if text not in get_args(Solver):
+        raise ConfigError(f"HARNESS_SOLVER={text}: must be {' or '.join(get_args(Solver))}")
+    return text  # type: ignore[return-value]  # one of them

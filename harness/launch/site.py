@@ -9,14 +9,18 @@ from pathlib import Path
 
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
+from harness.launch.place import Solver, wanted_solver
 from harness.tracking.record import Runs
+
+SMALLEST_PART = 0.01  # of a GPU that a run may take
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining.
 
-    online_classifier: report one in every pretraining.
+    gpu_share: the part of a GPU that each run on one worker takes; None where its size decides.
+    online_classifier: report one in every pretraining. solver: of logistic regressions.
     """
 
     home: Path
@@ -25,7 +29,9 @@ class Site:
     ray_address: str | None = None
     workers: int = 1
     threads: int = 1
+    gpu_share: float | None = None
     online_classifier: bool = False
+    solver: Solver = "torch"
 
     @property
     def runs(self) -> Runs:
@@ -47,7 +53,9 @@ def site() -> Site:
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         workers=_whole("HARNESS_WORKERS"),
         threads=_whole("HARNESS_THREADS"),
+        gpu_share=_part("HARNESS_GPU_SHARE"),
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
+        solver=wanted_solver(),
     )
 
 
@@ -68,6 +76,19 @@ def _whole(name: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ConfigError(f"{name}={text}: must be a whole number of at least 1")
     return int(text)
+
+
+def _part(name: str) -> float | None:
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        part = float(text)
+    except ValueError:
+        part = 0.0
+    if not SMALLEST_PART <= part <= 1:
+        raise ConfigError(f"{name}={text}: must be a number from {SMALLEST_PART} to 1, as 0.5 for two runs on each GPU")
+    return part
 
 
 def commit() -> str:

@@ -13,12 +13,12 @@ from harness.config.identity import run_key
 from harness.config.schema import Imported
 from harness.launch.board import Board
 from harness.launch.cluster import connected
-from harness.launch.plan import Plan, Planned, status
+from harness.launch.place import Place
+from harness.launch.plan import Plan, Planned, Status, status
 from harness.launch.site import Site, commit
 from harness.tracking.record import FINISHED, Runs
 
 RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
-DRIVER = {"cpu": 0, "memory": 2**20}  # of a trial whose workers do the work: no share of a core that they may need
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,29 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         from ray import tune  # noqa: PLC0415
 
         from harness.launch.frontier import Frontier  # noqa: PLC0415
-        from harness.launch.place import Place  # noqa: PLC0415
+        from harness.launch.room import Room, check_fits  # noqa: PLC0415
+        from harness.launch.share import demands  # noqa: PLC0415
         from harness.launch.specs import write_spec  # noqa: PLC0415
-        from harness.launch.worker import Workers, trial  # noqa: PLC0415
+        from harness.launch.worker import resources, trial  # noqa: PLC0415
 
-        workers = Workers(number=site.workers, gpu=any(node.get("GPU", 0) > 0 for node in nodes))
-        concurrent = _concurrent(nodes, workers.number, site.threads, workers.gpu)
+        asked = demands(plan, site, gpus=sum(int(node.get("GPU", 0)) for node in nodes))
+        check_fits(nodes, asked.values())
         for spec in (*plan.subjects.values(), *(run.spec for run in plan.runs)):
             write_spec(site.runs, spec)
-        place = Place(
-            runs=str(site.runs.path),
-            data=str(site.data),
-            commit=commit(),
-            threads=site.threads,
-            online_classifier=site.online_classifier,
-        )
-        frontier = Frontier(plan.missing, _finished(plan), lambda run: status(site.runs, run.key, run.spec))
+        look = partial(_standing, site.runs)
+        frontier = Frontier(plan.missing, _finished(plan), look, asked, Room(nodes))
         begun = time.monotonic()
         site.ray.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray) as scratch, Board(plan, site.runs, say):
             ended_trials = tune.Tuner(
-                tune.with_resources(
-                    partial(trial, place=place, workers=workers, scratch=scratch),
-                    {"cpu": site.threads} if workers.in_trial else DRIVER,
-                ),
+                tune.with_resources(partial(trial, place=_place(site), scratch=scratch), resources),
                 tune_config=tune.TuneConfig(
                     search_alg=frontier,
                     num_samples=-1,  # until the frontier says that nothing is left
-                    max_concurrent_trials=concurrent,
-                    reuse_actors=workers.in_trial,
+                    max_concurrent_trials=len(plan.missing),  # the frontier knows how many fit
+                    # An idle actor keeps its share, until Tune wants to start another trial: a trial whose workers
+                    # have yet to find room, which Tune does not know, would wait for it for ever.
+                    reuse_actors=all(one.workers == 1 for one in asked.values()),
                 ),
                 run_config=tune.RunConfig(
                     name="sweep",
@@ -80,7 +74,7 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
             ).fit()
         ended = time.monotonic()
     told = {run.key for run in (*frontier.failed, *frontier.skipped)}
-    if any(not _ended(site.runs, run) for run in plan.missing if run.key not in told):
+    if any(look(run) not in (*FINISHED, "failed") for run in plan.missing if run.key not in told):
         raise KeyboardInterrupt  # Tune ends quietly when it is interrupted
     reasons = {
         result.config["key"]: str(result.error).strip().splitlines()[-1]
@@ -90,8 +84,18 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
     return Outcome(tuple(frontier.failed), tuple(frontier.skipped), reasons, begun - started, ended - begun)
 
 
-def _ended(runs: Runs, run: Planned) -> bool:
-    return status(runs, run.key, run.spec) in (*FINISHED, "failed")
+def _place(site: Site) -> Place:
+    return Place(
+        runs=str(site.runs.path),
+        data=str(site.data),
+        commit=commit(),
+        online_classifier=site.online_classifier,
+        solver=site.solver,
+    )
+
+
+def _standing(runs: Runs, run: Planned) -> Status:
+    return status(runs, run.key, run.spec)
 
 
 def _finished(plan: Plan) -> set[str]:
@@ -107,17 +111,3 @@ def check_imported(plan: Plan, runs: Runs) -> None:
         if isinstance(subject, Imported) and not (runs.folder(run_key(subject)) / "encoder.safetensors").exists():
             remedy = "`harness import` its file again, under the name that the table uses"
             raise ConfigError(f"{run.cells[0]}: its imported encoder is not in {runs.path}; {remedy}")
-
-
-def _concurrent(nodes: list[dict[str, float]], number: int, threads: int, gpu: bool) -> int:
-    """How many runs fit at once; a request that never fits is said now, not waited for."""
-    need = {"CPU": float(threads)} | ({"GPU": 1.0} if gpu else {})  # of a worker, which has to fit on one node
-    places = sum(min(int(node.get(name, 0.0) // amount) for name, amount in need.items()) for node in nodes)
-    if places < number:
-        asked = " and ".join(f"{amount:g} {name}" for name, amount in need.items())
-        has = "; ".join(" and ".join(f"{node.get(name, 0):g} {name}" for name in need) for node in nodes)
-        raise ConfigError(
-            f"a run asks for {number} workers of {asked} each, but Ray's nodes have {has}: room for {places}; "
-            "lower HARNESS_WORKERS or HARNESS_THREADS"
-        )
-    return places // number

@@ -83,11 +83,11 @@ def _hardware(record: Record) -> str:
 
 
 def _cost(record: Record) -> str:
-    """Hours of all its workers together."""
+    """Hours of all its workers together; of a part of a GPU, that part."""
     if "worker_s" not in record.cost:
         return ""
     unit = "hours on a CPU" if record.environment.get("device") == "cpu" else "GPU-hours"
-    return f"{record.cost['worker_s'] / 3600:.3g} {unit}"
+    return f"{record.cost['worker_s'] * record.environment.get('gpu_share', 1.0) / 3600:.3g} {unit}"
 
 
 def server_address(uri: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,39 +74,84 @@ class Observer(Protocol):
     def progress(self, progress: Progress) -> None: ...
 
 
-def run(
-    task: Task,
-    *,
-    checkpoints: Checkpoints,
-    device: torch.device,
-    observer: Observer,
-    cadence: Cadence,
-    ranks: Ranks,
-) -> None:
-    """Bring `task` to its last update. Only rank 0 saves and reports."""
-    first, writes = 0, ranks.plan.rank == 0
-    saved = checkpoints.latest(device)
-    if saved is not None:
-        first = saved[0]
-        task.load_state_dict(saved[1])
-    ranks.agree(first)
-    if writes:
-        observer.resumed(first)
-    every = max(1, task.total // cadence.reports)
-    started = last_saved = time.monotonic()
-    pause = cadence.checkpoint_seconds
-    feed = task.feed(first)
-    for step in range(first, task.total):
-        task.update(step, next(feed))
-        done = step + 1
-        if done % every == 0 or done == task.total:
+class Training:
+    """A task on its way to its last update, from its last checkpoint; only rank 0 saves and reports."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        checkpoints: Checkpoints,
+        device: torch.device,
+        observer: Observer,
+        cadence: Cadence,
+        ranks: Ranks,
+    ) -> None:
+        self.task, self.done = task, 0
+        self._checkpoints, self._observer, self._cadence = checkpoints, observer, cadence
+        self._writes = ranks.plan.rank == 0
+        saved = checkpoints.latest(device)
+        if saved is not None:
+            self.done = saved[0]
+            task.load_state_dict(saved[1])
+        ranks.agree(self.done)
+        if self._writes:
+            observer.resumed(self.done)
+        self._resumed_at = self.done
+        self._every = max(1, task.total // cadence.reports)
+        self._started = self._last_saved = time.monotonic()
+        self._pause = cadence.checkpoint_seconds
+
+    def update(self, batch: Any) -> None:
+        """Make the next update; raises Diverged where the task does."""
+        task = self.task
+        task.update(self.done, batch)
+        self.done += 1
+        if self.done % self._every == 0 or self.done == task.total:
             diagnostics = task.diagnose()  # on every rank: it may hold a collective
-            if writes:
-                observer.report(done, {f"{task.name}.{name}": value for name, value in diagnostics.items()})
-        now = time.monotonic()
-        if writes:
-            observer.progress(Progress(done, task.total, now - started, first))
-            if now - last_saved >= pause or done == task.total:
-                checkpoints.save(done, task.state_dict())
-                last_saved = time.monotonic()
-                pause = max(cadence.checkpoint_seconds, (last_saved - now) / cadence.checkpoint_share)
+            if self._writes:
+                self._observer.report(self.done, {f"{task.name}.{name}": value for name, value in diagnostics.items()})
+        if self._writes:
+            seconds = time.monotonic() - self._started
+            self._observer.progress(Progress(self.done, task.total, seconds, self._resumed_at))
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self._writes and (time.monotonic() - self._last_saved >= self._pause or self.done == self.task.total)
+
+    def save(self) -> None:
+        begun = time.monotonic()
+        self._checkpoints.save(self.done, self.task.state_dict())
+        self._last_saved = time.monotonic()
+        self._pause = max(self._cadence.checkpoint_seconds, (self._last_saved - begun) / self._cadence.checkpoint_share)
+
+
+def run(training: Training) -> None:
+    """Bring a training to its last update."""
+    for _, end in together([training]):
+        raise end
+
+
+def together(trainings: Sequence[Training]) -> Iterator[tuple[Training, Diverged]]:
+    """Bring trainings that stand at one update to their last, all on the batches of the first one's feed.
+
+    One that diverges is yielded and ends there; the others go on without it. Checkpoints are of the same updates, so
+    that what was interrupted together goes on together.
+    """
+    going = list(trainings)
+    total, first = going[0].task.total, going[0].done
+    if any((one.task.total, one.done) != (total, first) for one in going):
+        raise ValueError(f"trainings at different updates cannot share batches: {[one.done for one in going]}")
+    for _, batch in zip(range(first, total), going[0].task.feed(first), strict=True):
+        for one in tuple(going):
+            try:
+                one.update(batch)
+            except Diverged as end:
+                going.remove(one)
+                yield one, end
+        if not going:
+            return
+        if any(one.due for one in going):
+            for one in going:
+                one.save()

@@ -12,7 +12,6 @@ from harness.config.errors import ConfigError
 pytest.importorskip("ray")
 from harness.launch import cluster
 from harness.launch.cluster import connected
-from harness.launch.sweep import _concurrent
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
@@ -47,27 +46,3 @@ def test_a_malformed_address_is_explained(address: str) -> None:
     """What forms there are, instead of Ray's own error."""
     with pytest.raises(ConfigError, match="must be host:port"), connected(address):
         pass
-
-
-def test_how_many_runs_fit() -> None:
-    """Workers are placed whole, each on one node: what is left over on a node serves nobody."""
-    assert _concurrent([{"CPU": 2.0}], number=1, threads=1, gpu=False) == 2
-    assert _concurrent([{"CPU": 3.0}, {"CPU": 3.0}], number=1, threads=2, gpu=False) == 2
-    assert _concurrent([{"CPU": 64.0, "GPU": 8.0}] * 2, number=8, threads=4, gpu=True) == 2
-    assert _concurrent([{"CPU": 8.0}, {"CPU": 64.0, "GPU": 8.0}], number=1, threads=16, gpu=True) == 4
-
-
-@pytest.mark.parametrize(
-    ("nodes", "number", "threads", "gpu"),
-    [
-        ([{"CPU": 2.0}], 3, 1, False),
-        ([{"CPU": 2.0}], 1, 3, False),
-        ([{"CPU": 32.0, "GPU": 4.0}], 8, 1, True),
-        ([{"CPU": 32.0}] * 4, 1, 64, False),  # 128 in all, but a worker needs 64 on one node
-        ([], 1, 1, False),
-    ],
-)
-def test_what_never_fits_is_refused(nodes: list[dict[str, float]], number: int, threads: int, gpu: bool) -> None:
-    """Ray would wait for ever for resources that no node has."""
-    with pytest.raises(ConfigError, match="lower HARNESS_WORKERS or HARNESS_THREADS"):
-        _concurrent(nodes, number, threads, gpu)

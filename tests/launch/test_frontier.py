@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from ray.tune.search import Searcher
 
 from harness.launch import frontier
 from harness.launch.frontier import Frontier
+from harness.launch.room import Room
+from harness.launch.share import Demand
 from harness.launch.sweep import _finished
 
 Planning = Callable[..., Plan]
@@ -25,15 +28,19 @@ class Tune:
 
     def __init__(self, plan: Plan, finished: set[str]) -> None:
         self.on_disk: dict[str, Status] = {}
-        self.frontier = Frontier(plan.missing, finished, lambda run: self.on_disk[run.key])
+        demands = {run.key: Demand(workers=1, cpus=1, gpu=0.0) for run in plan.missing}
+        room = Room([{"CPU": float(len(plan.missing))}])
+        self.frontier = Frontier(plan.missing, finished, lambda run: self.on_disk[run.key], demands, room)
         self.runs = {run.key: run for run in plan.runs}
         self.started: list[Planned] = []
+        self.answers: list[dict[str, Any]] = []
 
     def ask(self) -> Any:
         """The next run, or what the frontier says instead of one."""
         answer = self.frontier.suggest(str(len(self.started)))
         if not isinstance(answer, dict):
             return answer
+        self.answers.append(answer)
         self.started.append(self.runs[answer["key"]])
         return self.started[-1]
 
@@ -198,3 +205,43 @@ def test_a_run_that_others_dropped_is_taken_up(tune: Tune, monkeypatch: pytest.M
     tune.end(theirs, frontier.ELSEWHERE)
     tune.on_disk[theirs.key] = left
     assert tune.ask() == theirs
+
+
+@pytest.fixture
+def paired(planned: Planning) -> Tune:
+    """Table 7's four evaluations of one encoder, which see two sequences of views; the encoder is there."""
+    plan = planned(expand("7", "laptop", seeds=1))
+    subject = next(run.key for run in plan.runs if run.kind == "pretrain")
+    return Tune(replace(plan, runs=tuple(run for run in plan.runs if subject_of(run.spec) == subject)), {subject})
+
+
+def test_companions_are_not_started_beside_each_other(paired: Tune) -> None:
+    """Each pair goes as one trial that knows both; whatever of the second is left when it ends is taken up."""
+    leaders = [paired.ask(), paired.ask()]
+    assert paired.ask() is None, "two trials for four evaluations"
+    told = [paired.answers[trial]["companions"] for trial in range(2)]
+    assert all(len(keys) == 1 for keys in told)
+    assert {leaders[0].key, leaders[1].key, told[0][0], told[1][0]} == set(paired.runs)
+    paired.on_disk[told[0][0]] = "done"
+    paired.end(leaders[0], "done")
+    assert paired.ask() is None
+    paired.on_disk[told[1][0]] = "missing"  # it could not go along
+    paired.end(leaders[1], "done")
+    left = paired.ask()
+    assert left.key == told[1][0]
+    paired.end(left, "done")
+    assert paired.ask() == Searcher.FINISHED
+    assert paired.frontier.failed == []
+
+
+def test_a_companion_of_a_failed_run_is_tried_alone(paired: Tune) -> None:
+    """What made the leader fail need not be the companion's fault: it gets a trial of its own, and one alone."""
+    leader = paired.ask()
+    (companion,) = paired.answers[0]["companions"]
+    paired.on_disk[companion] = "failed"
+    paired.end(leader, None)
+    alone = paired.ask()
+    assert alone.key == companion
+    assert paired.answers[1]["companions"] == []
+    paired.end(alone, None)
+    assert [run.key for run in paired.frontier.failed] == [leader.key, companion]

@@ -99,6 +99,12 @@ def test_a_core_is_the_device_of_a_cpu(write: Writing, two_cells: Expansion) -> 
     assert device_seconds(gpu, machine_named("cpu", "here")) == 0
 
 
+def test_a_shared_pass_is_no_faster(write: Writing, two_cells: Expansion, a100: Machine) -> None:
+    """An evaluation that paid 4 s of a pass of 12 s with its companions is one of 12 s: alone, it would take that."""
+    spent = {"worker_s": 4.0, "companions_worker_s": 8.0}
+    assert device_seconds(write(two_cells.members[0].evaluation, "done", cost=spent, **ON_A100), a100) == 12
+
+
 @settings(max_examples=20, deadline=None)
 @given(seconds=st.lists(st.floats(0.1, 1e6), min_size=1, max_size=6))
 def test_the_hours_of_what_was_measured_add_up(
@@ -127,3 +133,10 @@ def test_a_real_run(runs: Runs, place: Place, tiny: tuple[Pretrain, Linear]) -> 
     for spec in (subject, evaluation):
         assert scale.speed(cost(spec, subjects, scale).form).runs == 1
         assert cost(spec, subjects, scale).device_hours == pytest.approx(took[spec.kind] / 3600, rel=1e-9)
+
+
+def test_a_part_of_a_gpu_is_a_part_of_its_time(write: Writing, two_cells: Expansion, a100: Machine) -> None:
+    """Four runs side by side for an hour take an hour of the GPU, not four."""
+    environment = ON_A100["environment"] | {"world": 1, "gpu_share": 0.25}
+    record = write(two_cells.members[0].subject, "done", cost={"worker_s": 3600.0}, environment=environment)
+    assert device_seconds(record, a100) == 900

@@ -51,6 +51,22 @@ def test_time_spent_survives_an_interruption(tmp_path: Path, monkeypatch: pytest
     assert again.spent_s == 12
 
 
+def test_shared_time_is_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """6 s alone, 8 s as one of two, 9 s as one of three, then alone: parts and wholes add up, interrupted or not."""
+    clock = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    watched = Observer(tmp_path, free)
+    for seconds, among in ((6, 2), (8, 3)):
+        clock[0] += seconds
+        watched.share(among)
+    clock[0] += 9
+    assert (watched.spent_s, watched.companions_s) == (6 + 8 / 2 + 9 / 3, 8 / 2 + 9 * 2 / 3)
+    watched.progress(Progress(done=1, total=2, seconds=7.0, resumed_at=0))
+    again = Observer(tmp_path, free)
+    clock[0] += 5
+    assert (again.spent_s, again.companions_s) == (13 + 5, 10)
+
+
 def test_a_resumed_run_forgets_what_it_will_report_again(tmp_path: Path) -> None:
     """Each step stands once in the spool, with the time of the report that counts."""
     watched = Observer(tmp_path, free)

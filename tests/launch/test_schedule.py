@@ -19,6 +19,8 @@ from harness.launch.schedule import Cluster, wall_hours
 
 pytest.importorskip("ray.tune")
 from harness.launch.frontier import Frontier
+from harness.launch.room import Room
+from harness.launch.share import Demand
 
 MEMBER = expand("5b", "imagenet", seeds=1, cell="byol").members[0]
 
@@ -32,8 +34,8 @@ def pretraining(key: str, hours: float) -> Planned:
 
 
 def evaluation(key: str, subject: str, hours: float) -> Planned:
-    """A run that waits for `subject`."""
-    spec: Linear = replace(MEMBER.evaluation, subject=subject)
+    """A run that waits for `subject`, on views that no other sees."""
+    spec: Linear = replace(MEMBER.evaluation, subject=subject, seed=int.from_bytes(key.encode()))
     return Planned(key, spec, "missing", (), 0, Cost(Form("linear", "resnet50_x1", 224), 0.0, hours, 0))
 
 
@@ -61,12 +63,13 @@ def sweeps(draw: st.DrawFn) -> list[Planned]:
 def driven(todo: list[Planned], places: int) -> float:
     """The clock when the sweep's frontier, asked whenever a place is free, has nothing left."""
     plan = Plan("imagenet", tuple(todo), {}, 0, Scale(machine_named("h100", "here")))
-    frontier = Frontier(plan.missing, {"finished"}, lambda run: run.status)
+    demands = {run.key: Demand(workers=1, cpus=1, gpu=0.0) for run in todo}
+    frontier = Frontier(plan.missing, {"finished"}, lambda run: run.status, demands, Room([{"CPU": float(places)}]))
     numbers = {run.key: number for number, run in enumerate(todo)}
     going: list[tuple[float, int, str]] = []
     clock, trials = 0.0, 0
     while True:
-        while len(going) < places and isinstance(answer := frontier.suggest(str(trials)), dict):
+        while isinstance(answer := frontier.suggest(str(trials)), dict):
             number = numbers[answer["key"]]
             heapq.heappush(going, (clock + todo[number].cost.device_hours, number, str(trials)))
             trials += 1

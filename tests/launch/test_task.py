@@ -21,7 +21,7 @@ from harness.data.draws import Draws, centre
 from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import open_dataset
-from harness.evaluation.finetune import HELD_OUT
+from harness.evaluation.finetune import held_out
 from harness.launch.encoder import encoder_of
 from harness.launch.place import Place
 from harness.launch.specs import read_spec, write_spec
@@ -114,9 +114,9 @@ def test_a_fine_tuning_and_its_choice(runs: Runs, place: Place) -> None:
         execute(key, place)
     found = [execute(write_spec(runs, one), place) for one in (first, second)]
     assert [record.state for record in found] == ["done", "done"]
-    assert all(set(record.results) == {HELD_OUT} for record in found)
+    assert all(set(record.results) == {held_out("digits")} for record in found)
     record = execute(key, place)
-    scores = [one.results[HELD_OUT] for one in found]
+    scores = [one.results[held_out("digits")] for one in found]
     best = scores.index(max(scores))
     assert record.selection["scores"] == scores
     assert record.selection["chosen"] == record.selection["candidates"][best]
@@ -191,7 +191,8 @@ def test_an_impossible_sharing_is_recorded(
 ) -> None:
     """A batch that the ranks cannot share fails the run with those numbers, not with a lost worker."""
     monkeypatch.setattr("harness.training.ranks.world_and_rank", lambda: (3, 0))
-    monkeypatch.setattr("harness.launch.task.from_rank_0", lambda act: act())  # no process group stands behind the 3
+    for room in ("task", "begun"):  # no process group stands behind the 3
+        monkeypatch.setattr(f"harness.launch.{room}.from_rank_0", lambda act: act())
     key = write_spec(runs, tiny[1])
     with pytest.raises(ValueError, match="3 ranks cannot share a batch of 128 evenly"):
         execute(key, place)

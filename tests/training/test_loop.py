@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,14 @@ class Counting:
 def run(task: loop.Task, folder: Path, log: Log, *, reports: int = 50, every_seconds: float = 0.0) -> None:
     """The loop in this process; with 0 seconds a checkpoint follows every update."""
     loop.run(
-        task,
-        checkpoints=Checkpoints(folder),
-        device=CPU,
-        observer=log,
-        cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds, checkpoint_share=math.inf),
-        ranks=Ranks.join(1, 1),
+        loop.Training(
+            task,
+            checkpoints=Checkpoints(folder),
+            device=CPU,
+            observer=log,
+            cadence=loop.Cadence(reports=reports, checkpoint_seconds=every_seconds, checkpoint_share=math.inf),
+            ranks=Ranks.join(1, 1),
+        )
     )
 
 
@@ -115,6 +118,73 @@ def test_a_finished_run_makes_no_further_update(tmp_path: Path) -> None:
     log, again = Log(), Counting(3, stop_before=0)
     run(again, tmp_path, log)
     assert (again.sum, log.resumptions, log.reports) == (3, [3], {})
+
+
+class Slow(Checkpoints):
+    """Writing takes its time."""
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        time.sleep(0.02)
+        return super().save(step, state)
+
+
+def training(task: loop.Task, checkpoints: Checkpoints, log: Log) -> loop.Training:
+    """With a checkpoint as soon as 5 ms have passed, or as long as writing the last one took."""
+    cadence = loop.Cadence(checkpoint_seconds=0.005, checkpoint_share=1.0)
+    return loop.Training(
+        task, checkpoints=checkpoints, device=CPU, observer=log, cadence=cadence, ranks=Ranks.join(1, 1)
+    )
+
+
+def test_trainings_together_are_trainings_alone(tmp_path: Path) -> None:
+    """Each counts, reports and saves its own; checkpoints are of the same updates, however long one's writing takes."""
+
+    class Unhurried(Counting):
+        def update(self, step: int, batch: int) -> None:
+            time.sleep(0.002)
+            super().update(step, batch)
+
+    tasks, logs = [Unhurried(60), Counting(60, stop_before=40)], [Log(), Log()]
+    folders = [Slow(tmp_path / "slow"), Checkpoints(tmp_path / "fast")]
+
+    def both() -> list[loop.Training]:
+        return [training(task, folder, log) for task, folder, log in zip(tasks, folders, logs, strict=True)]
+
+    with pytest.raises(Interrupted):
+        list(loop.together(both()))
+    steps = [sorted(path.name for path in folder.folder.iterdir()) for folder in folders]
+    assert steps[0] == steps[1]
+    assert len(steps[0]) == 2
+    tasks = [Unhurried(60), Counting(60)]
+    assert list(loop.together(both())) == []
+    for task, log in zip(tasks, logs, strict=True):
+        assert task.sum == sum(range(60))
+        assert list(log.reports) == list(range(1, 61))
+
+
+def test_trainings_at_different_updates_are_refused(tmp_path: Path) -> None:
+    """One that stands elsewhere would be fed the batches of other updates."""
+    run(Counting(3), tmp_path / "done", Log())
+    pair = [training(Counting(3), Checkpoints(tmp_path / name), Log()) for name in ("new", "done")]
+    with pytest.raises(ValueError, match=r"\[0, 3\]"):
+        next(loop.together(pair))
+
+
+def test_one_that_diverges_leaves_the_others(tmp_path: Path) -> None:
+    """It is told once, makes no further update, and writes no further checkpoint."""
+
+    class Diverging(Counting):
+        def diagnose(self) -> dict[str, float]:
+            if self.sum > 10:
+                raise loop.Diverged(5, {})
+            return super().diagnose()
+
+    tasks, logs = [Diverging(20), Counting(20)], [Log(), Log()]
+    pair = [training(task, Checkpoints(tmp_path / str(i)), logs[i]) for i, task in enumerate(tasks)]
+    ((which, end),) = loop.together(pair)
+    assert (which, end.step) == (pair[0], 5)
+    assert [task.sum for task in tasks] == [15, sum(range(20))]
+    assert [max(log.reports) for log in logs] == [5, 20]
 
 
 SHAPE = {"update": 256, "statistics": 64, "epochs": 1}
