@@ -110,7 +110,7 @@ WRONG = [
     ("experiments/tables/table5b.yaml", "id: simclr", "id: byol", "table5b.yaml:12: cell id 'byol' already stands"),
     ("experiments/tables/table5b.yaml", "byol_r50_300ep", "byol_r5", "table5b.yaml:5: unknown recipe 'byol_r5'"),
     ("experiments/tables/table5b.yaml", "cells:", "cells: [", "table5b.yaml:9: not valid YAML"),
-    ("experiments/profiles/laptop.yaml", "{300: 40,", "{200: 40,", "laptop.yaml:21: schedule.epochs: the table"),
+    ("experiments/profiles/laptop.yaml", "{300: 40,", "{200: 40,", "laptop.yaml:22: schedule.epochs: the table"),
     ("tables/table5b.yaml", "cell: simclr", "cell: simclear", "tables/table5b.yaml:10: rows[3]: unknown cell"),
 ]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.commands.chosen import Asked, asked_for, expansions_of, plan_of, print_json, say, warn
+from harness.commands.prepared import prepared_here
 from harness.config.errors import ConfigError
 from harness.config.expand import Expansion, declared_cells, expand
 from harness.config.files import project_root, table_ids
@@ -21,6 +22,7 @@ from harness.reporting.figures import write_figure
 from harness.reporting.forms import write_table
 from harness.reporting.layout import Layout, read_layout
 from harness.reporting.markdown import render_markdown
+from harness.reporting.prepared import Prepared
 from harness.tracking.results import Live, Results
 from harness.tracking.snapshot import Snapshot
 from harness.tracking.store import MemoryStore, Store, StoreError
@@ -35,13 +37,23 @@ def report(
     asked = asked_for(names)
     expansions = expansions_of(asked, profile, seeds, cell)
     layouts = layouts_of(asked)
-    if results_file is not None:
-        render(asked, layouts, expansions, profile, Snapshot(results_file), {})
-        return 0
     here = site()
+    if results_file is not None:
+        prepared = prepared_here(layouts, profile, here, None)
+        render(asked, layouts, expansions, profile, Snapshot(results_file), {}, prepared)
+        return 0
     plan = plan_of(expansions, profile, here, measured=False)
-    render(asked, layouts, expansions, profile, live(plan, here), under_way(plan, here))
+    report_live(asked, layouts, expansions, plan, profile, here)
     return 0
+
+
+def report_live(
+    asked: Asked, layouts: Mapping[str, Layout], expansions: Sequence[Expansion], plan: Plan, profile: str, here: Site
+) -> Prepared:
+    """Render from the tracking store and this machine's datasets, which it returns."""
+    prepared = prepared_here(layouts, profile, here, plan)
+    render(asked, layouts, expansions, profile, live(plan, here), under_way(plan, here), prepared)
+    return prepared
 
 
 def explain(cell: str, profile: str, json: bool) -> int:
@@ -79,6 +91,7 @@ def render(
     profile: str,
     results: Results,
     under_way: Mapping[str, float],
+    prepared: Prepared,
 ) -> None:
     """Write and print the tables, draw the figures, and where everything was asked for, the page."""
     folder = project_root() / "tables" / "built" / profile
@@ -86,7 +99,8 @@ def render(
     tables: dict[str, Table] = {}
     for table, layout in layouts.items():
         expansion = expanded.get(table)
-        tables[table] = build_table(layout, expansion, collect(expansion, results) if expansion else {}, profile)
+        collected = collect(expansion, results) if expansion else {}
+        tables[table] = build_table(layout, expansion, collected, profile, prepared)
     for table in asked.tables:
         written = write_table(tables[table], folder)
         say("")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from harness.commands.chosen import asked_for, expansions_of, plan_of, say, warn
-from harness.commands.report import layouts_of, live, open_store, render, under_way
-from harness.config.schema import Finetune
+from harness.commands.prepared import counted_datasets
+from harness.commands.report import layouts_of, open_store, report_live
+from harness.config.schema import Finetune, Pretrain
 from harness.launch.board import title
 from harness.launch.plan import Plan
 from harness.launch.plan import status as standing
@@ -28,29 +29,42 @@ def run(names: Sequence[str], profile: str, seeds: int | None, cell: str | None)
     expansions = expansions_of(asked, profile, seeds, cell)
     layouts = layouts_of(asked)
     plan = plan_of(expansions, profile, here)
-    failed = False
-    if plan.missing:
-        _ready_data(plan, here)
-        ready_s = time.monotonic() - started
-        outcome = _sweep(plan, here)
-        failed = bool(outcome.failed or outcome.skipped)
-        swept = time.monotonic()
-        render(asked, layouts, expansions, profile, live(plan, here), under_way(plan, here))
-        _say_times(plan, here, outcome, {"data": ready_s, "report": time.monotonic() - swept})
+    ready = _ready_data(plan, counted_datasets(layouts, profile).values(), here)
+    outcome, ready_s = None, time.monotonic() - started
+    if ready.missing:
+        outcome = _sweep(ready, here)
     else:
-        say(f"{sum(run.finished for run in plan.runs)} of {len(plan.runs)} runs are finished; nothing is left to run")
-        render(asked, layouts, expansions, profile, live(plan, here), under_way(plan, here))
+        left = f"{len(plan.missing)} wait for data" if plan.missing else "nothing is left to run"
+        say(f"{sum(run.finished for run in plan.runs)} of {len(plan.runs)} runs are finished; {left}")
+    swept = time.monotonic()
+    prepared = report_live(asked, layouts, expansions, plan, profile, here)
+    if outcome is not None:
+        _say_times(ready, here, outcome, {"data": ready_s, "report": time.monotonic() - swept})
+    failed = outcome is not None and bool(outcome.failed or outcome.skipped)
     bad = any(standing(here.runs, one.key, one.spec) in ("failed", "unreadable") for one in plan.runs)
-    return 1 if failed or bad else 0
+    return 1 if failed or bad or prepared.commands else 0
 
 
-def _ready_data(plan: Plan, here: Site) -> None:
-    """Generated data is written on first use; data a person must fetch is asked for by name."""
-    from harness.launch import data  # noqa: PLC0415  # readers, numpy
+def _ready_data(plan: Plan, counted: Collection[str], here: Site) -> Plan:
+    """Generated data is written on first use. Data that a person must fetch is asked for by name: where it is what is
+    pretrained on nothing goes on, else all but the runs on it, which are left out of the plan.
+    """
+    wanted = {run.dataset for run in plan.missing}
+    if not (wanted or counted):
+        return plan
+    from harness.data.catalogue import generated  # noqa: PLC0415  # readers, numpy
+    from harness.launch import data  # noqa: PLC0415  # likewise
 
-    data.ready({run.spec.data.dataset for run in plan.missing if hasattr(run.spec, "data")}, here, say)
-    fine_tunings = [run.spec.data for run in plan.missing if isinstance(run.spec, Finetune)]
+    pretrained = {run.dataset for run in plan.missing if isinstance(run.spec, Pretrain)}
+    absent = data.absent(wanted, here)
+    twins = {name for name in counted if generated(name)}
+    data.ready(twins | wanted - (absent.keys() - pretrained), here, say)
+    for why in absent.values():
+        warn(f"{why}; what needs it is left out")
+    rest = plan.without(absent)
+    fine_tunings = [run.spec.data for run in rest.missing if isinstance(run.spec, Finetune)]
     data.check_lists({(told.dataset, told.train) for told in fine_tunings}, here)
+    return rest
 
 
 def _sweep(plan: Plan, here: Site) -> Outcome:

@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-from harness.config.datasets import DATASETS
-from harness.config.schema import Linear, Objective, Optimizer, Pretrain, Schedule, View
+from harness.config.datasets import DATASETS, RecordType
+from harness.config.schema import Linear, Logistic, Objective, Optimizer, Pretrain, Schedule, View
 from harness.config.structure import StructureError
 
 WIDEST = 4  # Table 9's; wider ones are neither built nor priced
@@ -181,6 +181,7 @@ def _check_schedule(schedule: Schedule) -> None:
 
 def check_linear(spec: Linear) -> None:
     """As check_pretrain, for an evaluation."""
+    check_labelled(spec.data.dataset, "class")
     for name in ("epochs", "batch"):
         if getattr(spec, name) < 1:
             raise StructureError(name, f"must be at least 1, not {getattr(spec, name)}")
@@ -191,3 +192,25 @@ def check_linear(spec: Linear) -> None:
     if spec.logit_clip is not None and spec.logit_clip <= 0:
         raise StructureError("logit_clip", f"must be above 0, not {spec.logit_clip}")
     _within(spec.logit_penalty, math.inf, "logit_penalty")
+
+
+def check_logistic(spec: Logistic) -> None:
+    """Likewise."""
+    check_labelled(spec.data.dataset)
+    strengths = spec.strengths
+    if strengths.count < 1:
+        raise StructureError("strengths.count", f"must be at least 1, not {strengths.count}")
+    if not 0 < strengths.low <= strengths.high:
+        problem = f"must be above 0 and at most strengths.high, {strengths.high:g}; it is {strengths.low:g}"
+        raise StructureError("strengths.low", problem)
+    if (strengths.count == 1) != (strengths.low == strengths.high):
+        problem = f"{strengths.count} do not go from {strengths.low:g} to {strengths.high:g}; low = high is for one"
+        raise StructureError("strengths.count", problem)
+
+
+def check_labelled(dataset: str, *records: RecordType) -> None:
+    """Classification needs a class for each image, or a flag for each class."""
+    record = DATASETS[dataset].record
+    if record not in (records or ("class", "labels")):
+        wanted = "no class" if records else "neither a class nor flags of classes"
+        raise StructureError("data.dataset", f"{dataset} has {wanted} for each image; it holds {record}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from harness.config.check import check_linear, check_pretrain
+from harness.config.check import check_linear, check_logistic, check_pretrain
 from harness.config.datasets import DATASETS
 from harness.config.document import Document
 from harness.config.errors import ConfigError
@@ -18,13 +18,14 @@ from harness.config.grid import Grid, check_grid
 from harness.config.identity import canonical, run_key
 from harness.config.layers import Layers
 from harness.config.scale import scale
-from harness.config.schema import Choice, Finetune, Imported, Linear, Pretrain, RandomEncoder, Spec, Subject
+from harness.config.schema import Choice, Finetune, Imported, Linear, Logistic, Pretrain, RandomEncoder, Spec, Subject
 from harness.config.structure import unknown
 
-E = TypeVar("E", Linear, Grid)
-Section = Literal["pretrain", "linear", "finetune"]
+E = TypeVar("E", Linear, Logistic, Grid)
+Section = Literal["pretrain", "linear", "logistic", "finetune"]
 UNTRAINED = "untrained"  # the cell of the untrained encoder; no declared cell may take this id
 NO_EVALUATION = "none"
+_OF_EVALUATION = "evaluate."  # begins the keys of a grid that change the evaluation
 _CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")  # goes into file names, tags and `table5b:byol`
 
 
@@ -40,7 +41,7 @@ class Member:
     seed: int
     subject: Subject
     subject_key: str
-    evaluation: Linear | Choice | Pretrain
+    evaluation: Linear | Logistic | Choice | Pretrain
     evaluation_key: str
     at_paper_scale: bool  # the profile changes neither, so the number may be judged against the paper's
     candidates: tuple[Finetune, ...] = ()  # that a choice is made among
@@ -167,19 +168,26 @@ def _members(cell: _Declared, seeds: Sequence[int], source: _Source) -> Iterator
     for seed in seeds:
         subject = first if isinstance(first, Imported) else replace(first, seed=seed)
         key = run_key(subject)
-        own: Linear | Choice | Pretrain
+        own: Linear | Logistic | Choice | Pretrain
         candidates: tuple[Finetune, ...] = ()
         if evaluation is None:
             own = _measures_itself(subject, cell)
         else:
-            evaluation_seed = seed if isinstance(first, Imported) else evaluation.seed
-            if isinstance(evaluation, Grid):
-                candidates = evaluation.candidates(key, evaluation_seed)
-                own = evaluation.choice(key, candidates)
-            else:
-                own = replace(evaluation, subject=key, seed=evaluation_seed)
+            own, candidates = _of_subject(evaluation, key, seed if isinstance(first, Imported) else 0)
         as_printed = as_in_paper and trained_as_in_paper
         yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own), as_printed, candidates)
+
+
+def _of_subject(
+    evaluation: Linear | Logistic | Grid, subject: str, seed: int
+) -> tuple[Linear | Logistic | Choice, tuple[Finetune, ...]]:
+    """What is run on a subject, and the candidates of a choice. A logistic regression has nothing random."""
+    if isinstance(evaluation, Grid):
+        candidates = evaluation.candidates(subject, seed)
+        return evaluation.choice(subject, candidates), candidates
+    if isinstance(evaluation, Logistic):
+        return replace(evaluation, subject=subject), ()
+    return replace(evaluation, subject=subject, seed=seed), ()
 
 
 def _measures_itself(subject: Subject, cell: _Declared) -> Pretrain:
@@ -228,7 +236,8 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
         key = f"cells[{number}]"
         where = document.where(key)
         recipe_where = document.where(f"{key}.recipe" if cell.recipe else "recipe")
-        if (cell.untrained or cell.imported) and (cell.set or cell.grid):
+        changed = [*cell.set, *(name for name in cell.grid if not name.startswith(_OF_EVALUATION))]
+        if (cell.untrained or cell.imported) and changed:
             kind = "untrained" if cell.untrained else "imported"
             raise ConfigError(f"{where}: an {kind} encoder has nothing to set; name a recipe or an import that is so")
         for name, combination in _grid(cell, where):
@@ -239,8 +248,10 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
                 raise ConfigError(f"{where}: cell id '{name}' {first}; give each cell its own")
             seen[name] = where
             changes = {k: _Change(v, document.where(f"{key}.set.{k}")) for k, v in cell.set.items()}
-            changes |= {k: _Change(v, document.where(f"{key}.grid.{k}")) for k, v in combination.items()}
             evaluation = {k: _Change(v, document.where(f"{key}.evaluate.{k}")) for k, v in cell.evaluate.items()}
+            for name_of, value in combination.items():
+                of = evaluation if name_of.startswith(_OF_EVALUATION) else changes
+                of[name_of.removeprefix(_OF_EVALUATION)] = _Change(value, document.where(f"{key}.grid.{name_of}"))
             yield _Declared(
                 name,
                 cell.recipe or declared.recipe,
@@ -256,9 +267,13 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
 
 def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The combinations of a grid; `{beta}` in the id stands for the value of the key that ends in beta."""
+    told = {"set": set(cell.set), "evaluate": {f"{_OF_EVALUATION}{key}" for key in cell.evaluate}}
     for key, values in cell.grid.items():
-        if not values or key in cell.set:
-            raise ConfigError(f"{where}: grid: {key}: {'is in `set` too' if values else 'names no value'}")
+        if not values:
+            raise ConfigError(f"{where}: grid: {key}: names no value")
+        for section, keys in told.items():
+            if key in keys:
+                raise ConfigError(f"{where}: grid: {key}: is in `{section}` too")
     for chosen in itertools.product(*cell.grid.values()):
         combination = dict(zip(cell.grid, chosen, strict=True))
         short = {key.rsplit(".", 1)[-1]: value for key, value in combination.items()}
@@ -286,13 +301,17 @@ def _pretrain(cell: _Declared, source: _Source) -> tuple[Pretrain, Pretrain]:
     return paper, spec
 
 
-def _evaluation(cell: _Declared, source: _Source) -> tuple[Linear | Grid, bool]:
+def _evaluation(cell: _Declared, source: _Source) -> tuple[Linear | Logistic | Grid, bool]:
     """The evaluation of a cell, of no subject yet, and whether it is the paper's own."""
     name = cell.evaluate
     own = Layers(named_file("evaluations", name, cell.evaluate_where), drop=("about",))
-    if own.has("kind") and own.get("kind") == "finetune":
+    kind = own.get("kind") if own.has("kind") else None
+    if kind == "finetune":
         printed, grid = _scaled(own, Grid, check_grid, cell, source.maps("finetune", name), {"seed": 0})
         return grid, grid == printed
+    if kind == "logistic":
+        asked, fits = _scaled(own, Logistic, check_logistic, cell, source.maps("logistic", name), {"subject": ""})
+        return fits, fits == asked
     both = _scaled(own, Linear, check_linear, cell, source.maps("linear", name), {"seed": 0, "subject": ""})
     paper, linear = (canonical(one) for one in both)
     assert isinstance(linear, Linear)

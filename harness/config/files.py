@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation.
+    """A cell, or with `grid` one cell for each combination. `set` changes the recipe, `evaluate` the evaluation; so
+    does a key of `grid` that begins with `evaluate.`.
 
     evaluation: its own in place of the table's; `none` where what its training measures of itself is all that is asked.
     untrained: the recipe's encoder as initialised, which only the evaluation trains on.
@@ -76,7 +77,8 @@ class ProfileFile:
     """experiments/profiles/<name>.yaml: the scale at which recipes are run.
 
     machine: the one of experiments/machines.yaml that costs are reckoned on.
-    own: by the name of a recipe or an evaluation, maps that go before those of `pretrain`, `linear` or `finetune`.
+    own: by the name of a recipe or an evaluation, maps that go before those of its section.
+    stand_ins: Table 10 counts the generated twins of its datasets.
     """
 
     profile: str
@@ -84,9 +86,11 @@ class ProfileFile:
     machine: str
     pretrain: dict[str, FieldMap] = field(default_factory=dict)
     linear: dict[str, FieldMap] = field(default_factory=dict)
+    logistic: dict[str, FieldMap] = field(default_factory=dict)
     finetune: dict[str, FieldMap] = field(default_factory=dict)
     own: dict[str, dict[str, FieldMap]] = field(default_factory=dict)
     untrained: bool = False  # evaluate the untrained encoder too, for each table's footer
+    stand_ins: bool = False
 
 
 def project_root() -> Path:
@@ -169,7 +173,7 @@ def read_table(table: str) -> tuple[TableFile, Document]:
 def read_profile(name: str) -> tuple[ProfileFile, Document]:
     document = named_file("profiles", name)
     parsed = read_as(ProfileFile, document)
-    sections = {"pretrain": parsed.pretrain, "linear": parsed.linear, "finetune": parsed.finetune}
+    sections = {name: getattr(parsed, name) for name in ("pretrain", "linear", "logistic", "finetune")}
     for own, maps in parsed.own.items():
         if own not in (known := [*_names("recipes"), *_names("evaluations")]):
             raise document.error(f"own.{own}", unknown(own, known, "recipe or evaluation"))

@@ -47,8 +47,9 @@ def by_torch(
     taps = blur_taps(crops.shape[1])
     with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
         x = _operated(crops, draws).permute(0, 3, 1, 2).to(dtype).div_(255)
-        on = {name: torch.from_numpy(getattr(draws, name)).to(x.device) for name in COLOURS}
-        x = (_compiled() if x.is_cuda else colours)(x, on)
+        if draws.jitter.any() or draws.grayscale.any():  # else a GPU need not compile them
+            on = {name: torch.from_numpy(getattr(draws, name)).to(x.device) for name in COLOURS}
+            x = (_compiled() if x.is_cuda else colours)(x, on)
         if taps > 1:
             x = _where(draws.blur, x, lambda part, sigma: blur(part, sigma, taps), draws.sigma)
         x = _where(draws.solarize, x, solarize)

@@ -147,7 +147,18 @@ def centre(height: np.ndarray, width: np.ndarray) -> Draws:
 
     Side truncated and offset rounded up, as the released code does; resized once, to the final size.
     """
-    side = np.minimum(height, width) * CENTRE[0] // CENTRE[1]
+    return _middle(np.minimum(height, width) * CENTRE[0] // CENTRE[1], height, width)
+
+
+def centre_whole(height: np.ndarray, width: np.ndarray) -> Draws:
+    """The views of which features are kept: the central square of the whole shorter side, nothing else.
+
+    Resized once, to the final size: the shorter side resized, and the centre of the longer one.
+    """
+    return _middle(np.minimum(height, width), height, width)
+
+
+def _middle(side: Integers, height: np.ndarray, width: np.ndarray) -> Draws:
     return unchanged((height - side + 1) // 2, (width - side + 1) // 2, side, side)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from harness.config.schema import Choice
+from harness.config.datasets import DATASETS
+from harness.config.schema import Choice, Finetune
 from harness.evaluation.finetune import logits
 from harness.evaluation.linear import Scores
 from harness.evaluation.scoring import Scorer
@@ -17,19 +18,30 @@ from harness.training.ranks import Ranks
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a fine-tuning tried, its run, and its accuracy on the held-out images; None where it diverged."""
+    """What a fine-tuning tried, its run, and its score on the held-out images; None where it diverged."""
 
     name: str
     key: str
-    top1: float | None
+    score: float | None
+
+
+def names(tried: Sequence[Finetune]) -> list[str]:
+    """What tells candidates apart. Their weight decay is named where they have several."""
+    decays = len({one.weight_decay for one in tried}) > 1
+    return [
+        f"learning_rate={one.learning_rate}, "
+        + (f"weight_decay={one.weight_decay}, " if decays else "")
+        + (f"steps={one.steps}" if one.epochs is None else f"epochs={one.epochs}")
+        for one in tried
+    ]
 
 
 def select(spec: Choice, candidates: Sequence[Candidate]) -> Selection:
     """The record of a choice, before it is one."""
     return Selection(
-        metric=f"{spec.evaluation}.{spec.data.select}.top1",
+        metric=f"{spec.evaluation}.{spec.data.select}.{DATASETS[spec.data.dataset].metric}",
         candidates=tuple(f"{candidate.name}, run {candidate.key}" for candidate in candidates),
-        scores=tuple(candidate.top1 for candidate in candidates),
+        scores=tuple(candidate.score for candidate in candidates),
     )
 
 
@@ -41,14 +53,9 @@ def choose(
     seal: Seal,
     ranks: Ranks,
 ) -> Scores:
-    """Record the best of `candidates`, one of which has a score, and test it; `network` is the one of a run."""
+    """Record the best of `candidates`, one of which has a score, and test what `network` makes of its run."""
     selection = select(spec, candidates)
     record = ranks.first_alone(lambda: seal.record(selection))
-
-    def test() -> tuple[float, float]:
-        chosen = network(candidates[selection.chosen].key).eval()
-        (accuracies,) = scorer.accuracies(spec.data.test, 1, partial(logits, chosen))
-        return accuracies
-
-    top1, top5 = seal.open(selection, test)
-    return Scores({f"{spec.evaluation}.top1": top1, f"{spec.evaluation}.top5": top5}, record)
+    chosen = network(candidates[selection.chosen].key).eval()
+    (found,) = seal.open(selection, lambda: scorer.scores(spec.data.test, 1, partial(logits, chosen)))
+    return Scores({f"{spec.evaluation}.{name}": value for name, value in found.items()}, record)

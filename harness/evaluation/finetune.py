@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from harness.config.datasets import DATASETS, RecordType
 from harness.config.durable import write_durably
 from harness.config.schema import Finetune, Optimizer
 from harness.data.beton import Beton
 from harness.data.draws import crop_flip
 from harness.data.errors import DataError
 from harness.data.prepare import Dataset
+from harness.data.records import PRESENT, decode_labels
 from harness.evaluation.scoring import Scorer
 from harness.models import norm
 from harness.models.networks import Classifier
 from harness.models.resnet import ResNet
-from harness.objectives.supervised import supervised_loss
+from harness.objectives.supervised import flags_loss, supervised_loss
 from harness.optim.build import build_optimizer
 from harness.optim.schedules import cosine, peak_learning_rate, total_updates
 from harness.training import preflight
 from harness.training.feed import Fed, Feed
-from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.step import descend
+from harness.training.supervision import diagnosed
 
-HELD_OUT = "finetune.valid.top1"  # by which candidates are compared
+
+def held_out(dataset: str) -> str:
+    """The result by which candidates on a dataset are compared: its own metric, of what was held out."""
+    return f"finetune.valid.{DATASETS[dataset].metric}"
 
 
 @torch.no_grad()
@@ -44,10 +49,20 @@ def logits(network: Classifier, view: Tensor) -> Tensor:
 
 def updates(spec: Finetune, images: int) -> int:
     """As many as the spec says, or as its epochs of so many images make."""
-    if spec.epochs is not None:
-        return total_updates(spec.epochs, images, spec.batch)
-    assert spec.steps is not None, "a spec has epochs or steps"
-    return spec.steps
+    if spec.epochs is None:
+        assert spec.steps is not None, "a spec has epochs or steps"
+        return spec.steps
+    total = total_updates(spec.epochs, images, spec.batch)
+    if total < 1:
+        raise ValueError(f"{spec.epochs} epochs of {images} images with a batch of {spec.batch} make no update")
+    return total
+
+
+def statistics_share(steps: float, images: int, batch: int) -> float:
+    """How much of each update's statistics goes into the running ones, which keep the paper's max(1 - n / s, 0.9) of
+    what they were: n `steps`, s updates an epoch.
+    """
+    return min(steps * batch / images, 0.1)
 
 
 class Finetuning:
@@ -62,14 +77,14 @@ class Finetuning:
         self.spec, self.ranks = spec, ranks
         self._feed = Feed(spec, (crop_flip(spec.data.crop_area, spec.data.flip),), dataset, device, ranks, threads)
         self._scorer = Scorer(dataset, spec.data.image_size, device, ranks, threads)
+        self._loss = loss_of(dataset.facts.record)
         self.total = updates(spec, self._feed.images)
-        if self.total < 1:
-            shape = f"{spec.epochs} epochs of {self._feed.images} images with a batch of {spec.batch}"
-            raise ValueError(f"{shape} make no update")
         torch.manual_seed(spec.seed)
         self.network = Classifier(encoder, dataset.classes)
         self.network.to(device, getattr(torch, spec.precision)).train()
         norm.set_group(self.network, ranks.group)
+        if spec.statistics_steps is not None:
+            norm.set_momentum(self.network, statistics_share(spec.statistics_steps, self._feed.images, spec.batch))
         rule = Optimizer(
             name="sgd",
             base_lr=spec.learning_rate,
@@ -100,26 +115,27 @@ class Finetuning:
         def losses() -> Iterator[Tensor]:
             for (view,), labels in zip(batch.groups, batch.labels.split(self.ranks.plan.microbatch), strict=True):
                 seen.append(self.network(view))
-                yield supervised_loss(seen[-1], labels, 0.0)
+                yield self._loss(seen[-1], labels)
 
         loss = descend(self, self, step, losses(), self.ranks)
-        self._last = loss, (torch.cat(seen).argmax(1) == batch.labels).double().mean()
+        self._last = loss, named_rightly(torch.cat(seen), batch.labels)
         if step < preflight.UPDATES:
             preflight.inspect_images(batch.images, self._feed.wanted(step), self.ranks)
 
     def diagnose(self) -> dict[str, float]:
         assert self._last is not None, "diagnostics follow an update"
-        loss, correct = (float(self.ranks.average(one)) for one in self._last)
-        numbers = {"loss": loss, "learning_rate": self.learning_rate(self.updates - 1), "updates": float(self.updates)}
-        if not math.isfinite(loss):
-            raise Diverged(self.updates, numbers)
-        return {**numbers, "train_top1": 100 * correct}
+        return diagnosed(self._last, self, self.updates, self.ranks)
 
     def results(self) -> dict[str, float]:
-        """The accuracy on what was held out. Of a list's images none is counted that it was trained on."""
+        """The score on what was held out. Of a list's images none is counted that it was trained on."""
         data, network = self.spec.data, self.network.eval()
-        ((top1, _),) = self._scorer.accuracies(data.select, 1, partial(logits, network), apart_from=data.train)
-        return {HELD_OUT: top1}
+        (found,) = self._scorer.scores(data.select, 1, partial(logits, network), apart_from=data.train)
+        return {held_out(data.dataset): found[DATASETS[data.dataset].metric]}
+
+    @property
+    def tested(self) -> bool:
+        """Whether a choice tests this network itself: one of so many steps is compared, and the best trained anew."""
+        return self.spec.steps is None
 
     def save_network(self, path: Path) -> None:
         """Encoder and classifier with running statistics, for the choice to test."""
@@ -142,13 +158,34 @@ class Finetuning:
         self._feed.close()
 
 
+def loss_of(record: RecordType) -> Callable[[Tensor, Tensor], Tensor]:
+    """Of logits and labels, which are classes or flags."""
+    return flags_loss if record == "labels" else partial(supervised_loss, smoothing=0.0)
+
+
+def named_rightly(logits: Tensor, labels: Tensor) -> Tensor:
+    """The share of images whose highest logit is that of their class, or of one of those that they show."""
+    first = logits.argmax(1)
+    if labels.ndim == 1:
+        return (first == labels).double().mean()
+    return (labels.gather(1, first[:, None]) == PRESENT).double().mean()
+
+
 def check_classes(dataset: Dataset, split: str) -> None:
     """Raise DataError where the images to train on leave out a class: its images could never be named rightly."""
-    labels = Beton(dataset.beton(split)).labels[dataset.indices(split)]
-    absent = np.setdiff1d(np.arange(dataset.classes), labels)
+    absent = np.setdiff1d(np.arange(dataset.classes), _shown(dataset, split))
     if absent.size:
         first = ", ".join(dataset.manifest.classes[number] for number in absent[:3])
         raise DataError(
             f"{dataset.folder}: the list {split} has no image of {absent.size} of the {dataset.classes} classes "
             f"({first}{', ...' if absent.size > 3 else ''}); train on a list that has some of every class"
         )
+
+
+def _shown(dataset: Dataset, split: str) -> NDArray[np.int64]:
+    """The classes that a split's images show; one that is difficult wherever it occurs is none."""
+    file, indices = Beton(dataset.beton(split)), dataset.indices(split)
+    if dataset.facts.record != "labels":
+        return file.labels[indices]
+    flags = np.stack([decode_labels(file.target(position)) for position in indices.tolist()])
+    return np.flatnonzero((flags == PRESENT).any(0))

@@ -142,21 +142,20 @@ class LinearEvaluation:
 
     def score(self, seal: Seal) -> Scores:
         """Choose on the held-out split, write the choice down, then open the test split for it once."""
-        held_out = self._accuracies(self.spec.data.select, self.heads)
+        held_out = self._scores(self.spec.data.select, self.heads)
         selection = Selection(
             metric=f"{self.spec.evaluation}.{self.spec.data.select}.top1",
             candidates=tuple(f"learning_rate={rate}" for rate in self.spec.learning_rates),
-            scores=tuple(top1 for top1, _ in held_out),
+            scores=tuple(found["top1"] for found in held_out),
         )
         record = self.ranks.first_alone(lambda: seal.record(selection))
         chosen = [self.heads[selection.chosen]]
-        ((top1, top5),) = seal.open(selection, lambda: self._accuracies(self.spec.data.test, chosen))
-        name = self.spec.evaluation
-        return Scores({f"{name}.top1": top1, f"{name}.top5": top5}, record)
+        (found,) = seal.open(selection, lambda: self._scores(self.spec.data.test, chosen))
+        return Scores({f"{self.spec.evaluation}.{name}": found[name] for name in ("top1", "top5")}, record)
 
-    def _accuracies(self, split: str, heads: list[nn.Linear]) -> list[tuple[float, float]]:
-        """Top-1 and top-5 of each of `heads` over a split."""
-        return self._scorer.accuracies(split, len(heads), lambda view: self._logits(frozen(self.encoder, view), heads))
+    def _scores(self, split: str, heads: list[nn.Linear]) -> list[dict[str, float]]:
+        """What each of `heads` scores over a split."""
+        return self._scorer.scores(split, len(heads), lambda view: self._logits(frozen(self.encoder, view), heads))
 
     def close(self) -> None:
         self._loader.close()

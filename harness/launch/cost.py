@@ -12,10 +12,11 @@ from harness.config.datasets import DATASETS
 from harness.config.document import read_yaml, shown
 from harness.config.errors import ConfigError
 from harness.config.files import project_root, read_as
-from harness.config.schema import Choice, Finetune, Linear, Pretrain, Spec, Subject
+from harness.config.schema import Choice, Evaluation, Finetune, Linear, Logistic, Pretrain, Spec, Subject
 from harness.launch.machines import Machine
 
 PARAMETER_BYTES = 4
+PASSES = 20  # over the features that a fit takes; an assumption, the forward passes cost more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +85,24 @@ def encoder_costs() -> dict[str, EncoderCost]:
     return read_as(EncoderCosts, read_yaml(project_root() / "experiments" / "costs.yaml")).encoders
 
 
-def cost(spec: Spec, subjects: Mapping[str, Subject], scale: Scale) -> Cost:
-    done = work(spec, subjects)
+def cost(spec: Spec, others: Mapping[str, Spec], scale: Scale) -> Cost:
+    """`others` has the subject of an evaluation, and of a choice that trains once more its candidates."""
+    done = work(spec, others)
     per_hour = scale.speed(done.form).tflops * 1e12 * 3600
     return Cost(done.form, done.flops, done.flops / per_hour, done.disk_bytes)
 
 
-def work(spec: Spec, subjects: Mapping[str, Subject]) -> Work:
+def work(spec: Spec, others: Mapping[str, Spec]) -> Work:
     if isinstance(spec, Pretrain):
         return _pretrain(spec)
-    assert isinstance(spec, Linear | Finetune | Choice), "a random encoder is no run"
-    subject = subjects[spec.subject]
-    return _linear(spec, subject) if isinstance(spec, Linear) else _finetune(spec, subject)
+    assert isinstance(spec, Evaluation), "a random encoder is no run"
+    subject = others[spec.subject]
+    assert isinstance(subject, Subject), "an evaluation is of an encoder"
+    if isinstance(spec, Linear):
+        return _linear(spec, subject)
+    if isinstance(spec, Logistic):
+        return _logistic(spec, subject)
+    return _finetune(spec, subject) if isinstance(spec, Finetune) else _choice(spec, subject, others)
 
 
 def _encoder(form: Form) -> tuple[EncoderCost, int]:
@@ -133,25 +140,58 @@ def _pretrain(spec: Pretrain) -> Work:
     return Work(form, 2.0 * per_image * images, disk)
 
 
-def _evaluated(spec: Linear | Finetune | Choice, subject: Subject) -> Form:
+def _evaluated(spec: Evaluation, subject: Subject) -> Form:
     model = subject.model if isinstance(subject, Pretrain) else subject
     return Form(spec.kind, f"{model.encoder}_x{model.width}", spec.data.image_size)
 
 
-def _finetune(spec: Finetune | Choice, subject: Subject) -> Work:
+def _finetune(spec: Finetune, subject: Subject) -> Work:
     """Three forward passes an image and epoch (one of them forward), and one an image that is scored.
 
-    On disk, two checkpoints of network and momentum, and the network.
+    On disk, two checkpoints of network and momentum, and the network where a choice tests it: not of one of steps.
     """
     form = _evaluated(spec, subject)
     encoder, forward = _encoder(form)
     facts = DATASETS[spec.data.dataset]
     head = encoder.features * facts.classes
-    if isinstance(spec, Choice):
-        return Work(form, 2.0 * facts.images(spec.data.test) * (forward + head), 0)
-    trained = (spec.steps or 0) * spec.batch if spec.epochs is None else spec.epochs * facts.images(spec.data.train)
-    images = 3 * trained + facts.images(spec.data.select)
-    return Work(form, 2.0 * images * (forward + head), PARAMETER_BYTES * 5 * (encoder.parameters + head))
+    networks = 5 if spec.steps is None else 4
+    images = 3 * _trained(spec, spec.data.train) + facts.images(spec.data.select)
+    return Work(form, 2.0 * images * (forward + head), PARAMETER_BYTES * networks * (encoder.parameters + head))
+
+
+def _choice(spec: Choice, subject: Subject, others: Mapping[str, Spec]) -> Work:
+    """One forward pass a test image; and where it trains once more, as much as its longest candidate would there."""
+    form = _evaluated(spec, subject)
+    encoder, forward = _encoder(form)
+    facts = DATASETS[spec.data.dataset]
+    head = encoder.features * facts.classes
+    images, disk = facts.images(spec.data.test), 0
+    if spec.retrain is not None:
+        candidates = [one for one in (others[key] for key in spec.candidates) if isinstance(one, Finetune)]
+        images += 3 * max(_trained(one, spec.retrain) for one in candidates)
+        disk = PARAMETER_BYTES * 4 * (encoder.parameters + head)
+    return Work(form, 2.0 * images * (forward + head), disk)
+
+
+def _trained(spec: Finetune, split: str) -> int:
+    """How many images a fine-tuning on these sees, each as often as it does."""
+    if spec.epochs is None:
+        return (spec.steps or 0) * spec.batch
+    return spec.epochs * DATASETS[spec.data.dataset].images(split)
+
+
+def _logistic(spec: Logistic, subject: Subject) -> Work:
+    """One forward pass an image. Each of PASSES multiplies features with weights and with the gradient of logits, for
+    every lambda on the training images; for one, on these and those that choose. On disk, the features.
+    """
+    form = _evaluated(spec, subject)
+    encoder, forward = _encoder(form)
+    data, facts = spec.data, DATASETS[spec.data.dataset]
+    train, select, test = (facts.images(split) for split in (data.train, data.select, data.test))
+    seen = spec.strengths.count * train + train + select
+    head = encoder.features * facts.classes
+    images = train + select + test
+    return Work(form, 2.0 * (images * forward + 2 * PASSES * seen * head), PARAMETER_BYTES * images * encoder.features)
 
 
 def _linear(spec: Linear, subject: Subject) -> Work:

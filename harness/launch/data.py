@@ -8,17 +8,19 @@ from pathlib import Path
 
 from harness.config.datasets import DATASETS
 from harness.config.errors import ConfigError
-from harness.data.catalogue import CATALOGUE, entry_of, facts_of, full_name, generated
+from harness.data.catalogue import CATALOGUE, entry_of, facts_of, full_name, generated, remedy
 from harness.data.check import check
 from harness.data.dataset import JOINED, open_dataset
 from harness.data.errors import DataError
-from harness.data.manifest import FILE
+from harness.data.manifest import FILE, load
 from harness.data.prepare import add_list, add_subsets
 from harness.data.prepare import prepare as write
 from harness.launch.bar import Bar
 from harness.launch.site import Site, check_writable
 
 Say = Callable[[str], None]
+
+OWNERS_VALID = ("official", "partition-1")  # split ids of datasets whose owner gives a valid split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,37 @@ def ready(names: Iterable[str], here: Site, say: Say) -> None:
             if not generated(name):
                 raise ConfigError(str(error)) from None
             prepare(name, Wanted(), here, say)
+
+
+def absent(names: Iterable[str], here: Site) -> dict[str, str]:
+    """Of these datasets, those that a person has to prepare: what is wrong, and the command to give."""
+    found = {}
+    for name in sorted(names):
+        try:
+            if not generated(name):
+                load(here.data / name, name, facts_of(name))
+        except DataError as error:
+            found[name] = str(error)
+    return found
+
+
+def command(name: str) -> str:
+    """What prepares a dataset."""
+    return remedy(name).removeprefix("run ")
+
+
+def counts(name: str, here: Site) -> dict[str, int]:
+    """Table 10's numbers of a prepared dataset; nothing where it is not prepared.
+
+    Where the valid split is not the owner's, it was taken from the owner's train split.
+    """
+    try:
+        found = load(here.data / name, name, facts_of(name))
+    except DataError:
+        return {}
+    splits = found.counts
+    owners = splits["train"] + (0 if found.split_id in OWNERS_VALID else splits["valid"])
+    return {"classes": len(found.classes), "original_train": owners, **splits}
 
 
 def check_lists(wanted: Iterable[tuple[str, str]], here: Site) -> None:

@@ -12,6 +12,7 @@ from harness.tracking.lease import is_free
 from harness.tracking.record import Record, RecordError, Runs
 
 NETWORK = "network.safetensors"  # of a fine-tuning: encoder and classifier
+FEATURES = "features"  # of an encoder: those of the images that it was evaluated on
 
 
 def retire(runs: Runs, key: str, reason: str) -> list[Record]:
@@ -46,7 +47,7 @@ class Rubbish:
 
 def rubbish(runs: Runs, ray: Path, needed: Collection[str], awaited: Collection[str] = ()) -> Iterator[Rubbish]:
     """Runs no table asks for, what retired runs left, checkpoints of finished runs (their encoder stays), Ray's files,
-    and fine-tuned networks but those that a choice is still to be made among, whose keys are `awaited`.
+    and fine-tuned networks and features of images but those of runs that another waits for, whose keys are `awaited`.
 
     A run somebody works on is let be, and so is one whose record cannot be read: a person must look at it. Imported
     encoders stay too: nothing here could make them again.
@@ -56,17 +57,17 @@ def rubbish(runs: Runs, ray: Path, needed: Collection[str], awaited: Collection[
         if not is_free(folder):
             continue
         record = _readable(runs, folder.name)
-        if record is not None and record.kind == "imported" and record.state != "retired":
-            continue
-        if folder.name not in needed:
+        imported = record is not None and record.kind == "imported" and record.state != "retired"
+        if folder.name not in needed and not imported:
             yield _found(folder, "no table needs it")
             continue
         for aside in sorted(folder.glob("retired-*")):
             yield _found(aside, "retired")
         if record is not None and record.state == "done" and (folder / "checkpoints").is_dir():
             yield _found(folder / "checkpoints", "the run is done")
-        if (folder / NETWORK).exists() and folder.name not in awaited:
-            yield _found(folder / NETWORK, "the choice is made")
+        for name, why in ((NETWORK, "the choice is made"), (FEATURES, "no evaluation on them is left")):
+            if (folder / name).exists() and folder.name not in awaited:
+                yield _found(folder / name, why)
     if all(is_free(folder) for folder in folders):  # no sweep goes on
         for left in sorted(ray.glob("*")):
             yield _found(left, "left by a sweep that was killed")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.config.expand import Expansion
-from harness.config.schema import Choice, Spec, Subject
+from harness.config.schema import Choice, Imported, RandomEncoder, Spec, Subject
 from harness.launch.cost import Cost, Scale, cost
 from harness.tracking.lease import is_free
 from harness.tracking.record import FINISHED, RecordError, Runs
 
 # What waits for nothing, what waits for that, and so on.
-STAGES = {"pretrain": 0, "linear": 1, "finetune": 1, "choice": 2}
+STAGES = {"pretrain": 0, "linear": 1, "logistic": 1, "finetune": 1, "choice": 2}
 
 Status = Literal["done", "diverged", "failed", "running", "interrupted", "missing", "unreadable"]
 
@@ -32,6 +32,12 @@ class Planned:
     @property
     def kind(self) -> str:
         return self.spec.kind
+
+    @property
+    def dataset(self) -> str:
+        """The one that it is trained or measured on."""
+        assert not isinstance(self.spec, RandomEncoder | Imported), "an encoder that is not trained here is no run"
+        return self.spec.data.dataset
 
     @property
     def finished(self) -> bool:
@@ -62,6 +68,12 @@ class Plan:
         """Runs that sharing saves: those that another cell wants as well."""
         return self.wanted - len(self.runs)
 
+    def without(self, datasets: Collection[str]) -> Plan:
+        """The same, less the missing runs on these datasets."""
+        lost = {run.key for run in self.missing if run.dataset in datasets}
+        runs = tuple(run for run in self.runs if run.key not in lost)
+        return replace(self, runs=runs, wanted=self.wanted - len(lost))
+
     def labels(self) -> dict[str, dict[str, str]]:
         """The tags that let a person find a run in MLflow: `table.5b` = `byol`."""
         labels: dict[str, dict[str, str]] = {}
@@ -91,8 +103,9 @@ def make_plan(expansions: Sequence[Expansion], runs: Runs, scale: Scale) -> Plan
                 wanted += key in specs
     seeds = {key: m.seed for e in expansions for m in e.members for key in reversed(m.keys)}
     ordered = sorted(specs.items(), key=lambda item: STAGES[item[1].kind])
+    known = {**subjects, **specs}
     planned = tuple(
-        Planned(key, spec, status(runs, key, spec), tuple(cells[key]), seeds[key], cost(spec, subjects, scale))
+        Planned(key, spec, status(runs, key, spec), tuple(cells[key]), seeds[key], cost(spec, known, scale))
         for key, spec in ordered
     )
     profile = expansions[0].profile if expansions else ""  # tables that no runs are declared for

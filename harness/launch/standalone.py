@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from harness.config.errors import ConfigError
-from harness.config.schema import Choice, Finetune, Imported, Linear, RandomEncoder, Spec
+from harness.config.schema import Choice, Evaluation, Imported, RandomEncoder, Spec
 from harness.config.structure import StructureError
 from harness.data.errors import DataError
-from harness.launch.place import Place
+from harness.launch.place import Place, wanted_solver
 from harness.launch.specs import spec_from, write_spec
 from harness.launch.task import execute
 from harness.tracking.record import FINISHED, Runs
@@ -29,7 +29,6 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
         raise ConfigError(f"{spec}: {error}") from None
     runs = Runs(home.resolve() / "runs")
     _check(spec, parsed, device, runs)
-    key = write_spec(runs, parsed)
     place = Place(
         runs=str(runs.path),
         data=str((data or home / "data").resolve()),
@@ -37,7 +36,9 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
         threads=threads,
         device=device,
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
+        solver=wanted_solver(),
     )
+    key = write_spec(runs, parsed)
     try:
         record = execute(key, place)
     except DataError as error:
@@ -58,11 +59,19 @@ def _check(path: Path, spec: Spec, device: str, runs: Runs) -> None:
             record = runs.read(key)
             if record is None or record.state not in FINISHED:
                 raise ConfigError(f"{path}: chooses among {key}, which has not finished in {runs.path}; train it first")
-    if isinstance(spec, Linear | Finetune) and not (runs.folder(spec.subject) / "encoder.safetensors").exists():
-        subject = runs.folder(spec.subject) / "spec.json"
-        if not subject.exists() or not isinstance(spec_from(json.loads(subject.read_text())), RandomEncoder):
-            raise ConfigError(f"{path}: evaluates {spec.subject}, which has no encoder in {runs.path}; train it first")
+    if isinstance(spec, Evaluation):
+        _check_encoder(path, spec, runs)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {device}: {str(error).splitlines()[0]}") from None
+
+
+def _check_encoder(path: Path, spec: Evaluation, runs: Runs) -> None:
+    """An untrained encoder is made where it is needed; a choice without a training of its own needs none."""
+    chooses_alone = isinstance(spec, Choice) and spec.retrain is None
+    if chooses_alone or (runs.folder(spec.subject) / "encoder.safetensors").exists():
+        return
+    subject = runs.folder(spec.subject) / "spec.json"
+    if not subject.exists() or not isinstance(spec_from(json.loads(subject.read_text())), RandomEncoder):
+        raise ConfigError(f"{path}: evaluates {spec.subject}, which has no encoder in {runs.path}; train it first")

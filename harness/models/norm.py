@@ -21,6 +21,8 @@ Norm = Literal["batch", "group"]
 class BatchNorm(nn.Module):
     """y = weight * (x - E[x]) / sqrt(Var[x] + eps) + bias over every dimension but the second.
 
+    `momentum` is torch's: the share of a new value in the running statistics, 1 - what haiku calls decay rate.
+
     In train mode the statistics are those of the batch, or of the whole `group`'s batch where a process group
     is set. Forward leaves the running statistics alone: train forwards add their mean and biased variance
     (haiku's; torch's own is unbiased) to pending sums, and `commit` moves the running statistics once, by the
@@ -149,6 +151,12 @@ def commit(module: nn.Module, across: dist.ProcessGroup | None = None) -> None:
             tensor.copy_(part)
     for m in waiting:
         m.commit()
+
+
+def set_momentum(module: nn.Module, momentum: float) -> None:
+    """Give the running statistics of every BatchNorm below this share of each update's."""
+    for m in norms(module):
+        m.momentum = momentum
 
 
 def set_group(module: nn.Module, group: dist.ProcessGroup | None) -> None:

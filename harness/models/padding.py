@@ -23,7 +23,8 @@ def pad_same(encoder: nn.Module) -> None:
 def _pad(layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     """ceil(side / stride) windows; the odd pixel goes to the right and the bottom. Max-pools follow a ReLU: 0 pads."""
     (x,) = inputs
-    kernel, stride = _first(layer.kernel_size), _first(layer.stride)
+    # a stage may have been dilated since, in place of its stride
+    kernel, stride = 1 + _first(layer.dilation) * (_first(layer.kernel_size) - 1), _first(layer.stride)
     top, bottom = _sides(x.shape[-2], kernel, stride)
     left, right = _sides(x.shape[-1], kernel, stride)
     return F.pad(x, (left, right, top, bottom))

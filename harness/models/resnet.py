@@ -5,6 +5,7 @@ Parameters carry torchvision's names, so state dicts map one to one (but for `nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,16 +112,22 @@ class ResNet(nn.Module):
                 inputs = channels * plan.block.expansion
             self.add_module(name, nn.Sequential(*blocks))
         self.features = inputs
+        # in pixels, from one position of the last stage's output to the next
+        self.stride = 2 ** (len(plan.depths) + (plan.stem == "imagenet"))
         # a quarter faster on the CPU here, and what tensor cores want
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
 
     def forward(self, x: Tensor) -> Tensor:
         """The output of the final average pooling: the paper's representation y."""
+        return self.maps(x, self.stages).mean((2, 3))
+
+    def maps(self, x: Tensor, stages: Sequence[str]) -> Tensor:
+        """The output (B, channels, height, width) of the last of `stages`, which are the encoder's first ones."""
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        for name in self.stages:
+        for name in stages:
             x = self.get_submodule(name)(x)
-        return x.mean((2, 3))
+        return x
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1, *, norm: Norm) -> nn.Conv2d:

@@ -13,8 +13,9 @@ from harness.config.expand import UNTRAINED, Expansion, Member
 from harness.config.metrics import METRICS
 from harness.config.schema import Imported, Pretrain, RandomEncoder
 from harness.reporting.collect import PRETRAINED, SeedResult
-from harness.reporting.described import described
+from harness.reporting.described import COUNTED, described
 from harness.reporting.layout import Layout, PaperNumber, cells_of
+from harness.reporting.prepared import Prepared
 
 if TYPE_CHECKING:
     from harness.reporting.compare import Verdict
@@ -42,6 +43,7 @@ class CellNumber:
     at_paper_scale: bool = False
     stand_in: bool = False
     verdict: Verdict | None = None  # where data and scale are the paper's and every seed has a number
+    commands: tuple[str, ...] = ()  # that prepare the data it waits for
 
     @property
     def delta(self) -> float | None:
@@ -84,7 +86,7 @@ def _status(states: list[str]) -> Status:
 
 
 def _without_runs(cell: str, metric: str, paper: PaperNumber | None, status: Status, ours: float | None) -> CellNumber:
-    """A number that is quoted, awaited, or read from configuration."""
+    """A number that is quoted, awaited, or described."""
     return CellNumber(cell, metric, ours, None, 0, 0, paper, status, collapsed=0, diverged=0, run_keys=())
 
 
@@ -107,11 +109,15 @@ class Table:
 
 
 def build_table(
-    layout: Layout, expansion: Expansion | None, collected: Mapping[str, list[SeedResult]], profile: str = ""
+    layout: Layout,
+    expansion: Expansion | None,
+    collected: Mapping[str, list[SeedResult]],
+    profile: str = "",
+    prepared: Prepared = Prepared(),  # noqa: B008  # frozen
 ) -> Table:
     """`expansion` is None for a table that no runs are declared for; `profile` then says where it is printed."""
     members = expansion.members if expansion else ()
-    facts = described(layout.table)
+    facts = described(layout.table, prepared)
     numbers = {}
     for cell, metric in _printed(layout, collected):
         paper = layout.paper.get(cell, {}).get(metric)
@@ -119,10 +125,14 @@ def build_table(
             own = [member for member in members if member.cell == cell]
             numbers[cell, metric] = _of_runs(cell, metric, collected[cell], own, paper)
         elif (cell, metric) in facts:
-            numbers[cell, metric] = _without_runs(cell, metric, paper, "complete", facts[cell, metric])
+            fact = _without_runs(cell, metric, paper, "complete", facts[cell, metric])
+            numbers[cell, metric] = replace(fact, stand_in=layout.table == COUNTED and prepared.stand_ins)
         else:
             status: Status = "quoted" if cell in layout.quoted else "pending"
             numbers[cell, metric] = _without_runs(cell, metric, paper, status, None)
+        if numbers[cell, metric].status not in ("complete", "quoted"):
+            commands = prepared.commands.get((layout.table, cell), ())
+            numbers[cell, metric] = replace(numbers[cell, metric], commands=commands)
     return Table(
         layout=layout,
         profile=expansion.profile if expansion else profile,

@@ -1,17 +1,22 @@
-"""Tables 6 and 10 describe the protocol: ours is read from what runs are configured with, not from runs."""
+"""Tables 6 and 10 describe the protocol: ours is no result of a run.
+
+Of Table 6 it is read from what runs are configured with, of Table 10 counted on the datasets that are prepared.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
 
-from harness.config.datasets import DATASETS, Facts
 from harness.config.files import named_file, read_as
 from harness.config.schema import View, Views
+from harness.reporting.prepared import Prepared
 
 Described = dict[tuple[str, str], float]  # by cell and metric
 
+CONFIGURED, COUNTED = "6", "10"  # the two tables
+
 # Table 10's datasets; VOC 2007 stands in it once, for classification and for detection.
-TABLE_10 = (
+DATASETS_COUNTED = (
     "imagenet",
     "food101",
     "cifar10",
@@ -28,12 +33,20 @@ TABLE_10 = (
     "places365",
     "flowers",
 )
-OWNERS_VALID = ("official", "partition-1")  # split ids of datasets whose owner gives a valid split
 
 
-def described(table: str) -> Described:
+def described_cells(table: str) -> tuple[str, ...]:
+    """The cells whose number is no result; none of any other table."""
+    if table == COUNTED:
+        return DATASETS_COUNTED
+    return tuple(dict.fromkeys(cell for cell, _ in _views())) if table == CONFIGURED else ()
+
+
+def described(table: str, prepared: Prepared) -> Described:
     """Ours of Table 6 or Table 10; nothing for any other table."""
-    return {"6": _views, "10": _splits}.get(table, dict)()
+    if table == COUNTED:
+        return dict(prepared.counts)
+    return _views() if table == CONFIGURED else {}
 
 
 def _views() -> Described:
@@ -49,21 +62,3 @@ def _views() -> Described:
 def _shares(view: View) -> dict[str, float]:
     values = {one.name: getattr(view, one.name) for one in fields(view)}
     return {name: value for name, value in values.items() if isinstance(value, float)}
-
-
-def _splits() -> Described:
-    return {
-        (name, f"split.{what}"): float(count) for name in TABLE_10 for what, count in _counts(DATASETS[name]).items()
-    }
-
-
-def _counts(facts: Facts) -> dict[str, int]:
-    """Where the valid split is not the owner's, it was taken from the owner's train split."""
-    owners = "train" if facts.split_id in OWNERS_VALID else "train+valid"
-    return {
-        "classes": facts.classes,
-        "original_train": facts.images(owners),
-        "train": facts.images("train"),
-        "valid": facts.images("valid"),
-        "test": facts.images("test"),
-    }

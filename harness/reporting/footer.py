@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.config.metrics import METRICS
 from harness.reporting.aggregate import CellNumber, Table
-from harness.reporting.described import described
+from harness.reporting.described import CONFIGURED, COUNTED
 from harness.reporting.render import COLLAPSED, DIVERGED, HALF_RANGE_SHOWN, NOT_FINITE, ours_text
 
 
@@ -26,11 +26,14 @@ def footer(table: Table) -> list[str]:
 def _kinds(table: Table) -> Iterator[str]:
     """Where ours is from."""
     numbers = table.numbers.values()
-    if table.stand_in:
+    if table.layout.table == COUNTED:
+        twins = "stand-ins, small generated sets in each owner's layout, as they are prepared here"
+        yield f"Ours counts {twins if table.stand_in else 'the datasets that are prepared here'}."
+    elif table.stand_in:
         yield (
             "Ours is made from stand-in data at a small scale: it shows the order of the rows, not the paper's numbers."
         )
-    if described(table.layout.table):
+    if table.layout.table == CONFIGURED:
         yield "Ours is what runs are configured with, at every profile."
     if any(number.status == "quoted" and number.paper for number in numbers):
         yield "Ours is blank where the paper quotes other work, and where there is no training to measure."
@@ -84,13 +87,15 @@ def _missing(table: Table) -> Iterator[str]:
     metrics = Counter(number.cell for number in ours)
     for number in ours:
         if number.status != "complete":
-            lacking[_state(number)][number.cell].append(METRICS[number.metric].title)
+            lacking[_state(number, table.layout.table == COUNTED)][number.cell].append(METRICS[number.metric].title)
     for state, cells in lacking.items():
         names = [f"{cell} ({', '.join(of)})" if len(of) < metrics[cell] else cell for cell, of in cells.items()]
         yield f"{state}: {'every cell' if set(names) == set(metrics) and len(names) > 1 else ', '.join(names)}."
 
 
-def _state(number: CellNumber) -> str:
+def _state(number: CellNumber, counted: bool) -> str:
+    data = f"data not prepared here, run {' and '.join(number.commands)}" if number.commands else ""
     if not number.wanted:
-        return "No run of this is declared yet"
-    return f"{number.status.capitalize()}, {number.seeds} of {number.wanted} seeds finished"
+        return f"D{data[1:]}" if data else "Data not prepared here" if counted else "No run of this is declared yet"
+    state = f"{number.status.capitalize()}, {number.seeds} of {number.wanted} seeds finished"
+    return f"{state}; {data}" if data else state

@@ -11,7 +11,7 @@ from harness.config.files import paper_order, project_root, read_as
 from harness.config.metrics import METRICS
 from harness.config.schema import Pretrain
 from harness.config.structure import unknown
-from harness.reporting.described import described
+from harness.reporting.described import described_cells
 
 LabelValue = bool | int | float | str | None
 Row = dict[str, LabelValue | dict[str, str]]
@@ -173,8 +173,7 @@ def _check_rows(layout: Layout, document: Document, declared: tuple[str, ...]) -
                 raise document.error(
                     name, f"'{cell}' has runs: experiments/tables/table{layout.table}.yaml declares it"
                 )
-    facts = dict.fromkeys(cell for cell, _ in described(layout.table))
-    cells = (*declared, *layout.quoted, *layout.awaited, *facts)
+    cells = (*declared, *layout.quoted, *layout.awaited, *described_cells(layout.table))
     shown = [(number, cell) for number, row in enumerate(layout.rows) for cell in cells_of(row).values()]
     for number, cell in shown:
         _known(cell, cells, "cell", document, f"rows[{number}]")

@@ -28,8 +28,8 @@ def ours_text(number: CellNumber) -> str:
     shown = HALF_RANGE_SHOWN if metric.unit == "percent" else 0.0
     if number.half_range is not None and number.half_range > shown:
         text += f" ± {metric.text(number.half_range)}"
-    marks = ((COLLAPSED, number.collapsed), (DIVERGED, number.diverged)) if number.ours is not None else ()
-    for mark, seeds in (*marks, (NOT_FINITE, number.not_finite)):
+    collapsed = number.collapsed if number.ours is not None else 0
+    for mark, seeds in ((COLLAPSED, collapsed), (DIVERGED, number.diverged), (NOT_FINITE, number.not_finite)):
         if seeds:
             text += f" {mark}" if seeds == number.wanted else f" {mark} {seeds}/{number.wanted}"
     return text

@@ -14,6 +14,7 @@ from harness.config.schema import Finetune, Pretrain, View
 from harness.data import augment
 from harness.data.batch import Batch, Integers
 from harness.data.draws import Draws, draw
+from harness.data.labels import labels_of
 from harness.data.loader import Loader
 from harness.data.prepare import Dataset
 from harness.data.stream import Stream
@@ -24,7 +25,9 @@ CHUNK_IMAGES = 1 << 16  # the stream is handed to the loader in pieces of about 
 
 @dataclass(frozen=True)
 class Fed:
-    """What an update sees on this rank: the views of each of its statistics groups, the images' numbers and labels."""
+    """What an update sees on this rank: the views of each of its statistics groups, the images' numbers and labels, of
+    which those of flags are (B, classes).
+    """
 
     groups: list[tuple[Tensor, ...]]
     images: Tensor
@@ -61,7 +64,8 @@ class Feed:
             batches = self._loader.batches(self._indices[offsets], functools.partial(self._draws, epochs))
             for _ in range(start, stop):
                 read = [next(batches) for _ in range(plan.groups_per_rank)]
-                images, labels = (torch.cat(each) for each in zip(*((b.index, b.label) for b in read), strict=True))
+                images = torch.cat([batch.index for batch in read])
+                labels = torch.cat([labels_of(batch, self._dataset.facts.record) for batch in read])
                 yield Fed([self._views(batch) for batch in read], images, labels)
 
     def wanted(self, step: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from harness.training.feed import Fed, Feed
 from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.state import build_supervised
-from harness.training.step import Plan, update_supervised
+from harness.training.step import Plan, Rates, update_supervised
 
 
 class Supervised:
@@ -49,17 +49,8 @@ class Supervised:
 
     def diagnose(self) -> dict[str, float]:
         assert self._last is not None, "diagnostics follow an update"
-        loss, correct = (float(self.ranks.average(one)) for one in self._last)
-        state = self.state
-        numbers = {
-            "loss": loss,
-            "learning_rate": self.plan.learning_rate(state.updates - 1),
-            "updates": float(state.updates),
-        }
-        if not math.isfinite(loss):
-            raise Diverged(state.updates, numbers)
-        numbers["train_top1"] = 100 * correct
-        state.history = [*state.history, numbers][-diagnostics.LAST :]
+        numbers = diagnosed(self._last, self.plan, self.state.updates, self.ranks)
+        self.state.history = [*self.state.history, numbers][-diagnostics.LAST :]
         return numbers
 
     @torch.no_grad()
@@ -92,3 +83,15 @@ class Supervised:
 
     def close(self) -> None:
         self._feed.close()
+
+
+def diagnosed(last: tuple[Tensor, Tensor], rates: Rates, updates: int, ranks: Ranks) -> dict[str, float]:
+    """Numbers on the last of so many updates, of which each rank has its loss and the share that it named rightly.
+
+    Raises Diverged where the loss is none.
+    """
+    loss, named = (float(ranks.average(one)) for one in last)
+    numbers = {"loss": loss, "learning_rate": rates.learning_rate(updates - 1), "updates": float(updates)}
+    if not math.isfinite(loss):
+        raise Diverged(updates, numbers)
+    return {**numbers, "train_top1": 100 * named}

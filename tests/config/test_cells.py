@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from harness.config.errors import ConfigError
 from harness.config.expand import UNTRAINED, Expansion, declared_cells, expand
 from harness.config.files import profile_names, read_profile, read_table, table_ids
-from harness.config.schema import Linear, Pretrain, RandomEncoder
+from harness.config.schema import Linear, Logistic, Pretrain, RandomEncoder
 
 Edit = Callable[[str, str, str], None]
 Write = Callable[[str], None]
@@ -114,7 +115,7 @@ def test_nothing_is_nothing_at_every_scale(table: Write) -> None:
     table("  - {id: raft, recipe: raft_r18_300ep, set: {}}\n")
     assert _subjects(expand("5b", "laptop"))["raft"].optimizer.weight_decay == 0.0
     table("  - {id: raft, recipe: raft_r18_300ep, set: {optimizer.weight_decay: 1.0e-6}}\n")
-    with pytest.raises(ConfigError, match=r"laptop.yaml:20: .*relative needs a recipe's own value that is not 0.0"):
+    with pytest.raises(ConfigError, match=r"laptop.yaml:21: .*relative needs a recipe's own value that is not 0.0"):
         expand("5b", "laptop")
 
 
@@ -357,3 +358,39 @@ def test_cells_at_the_paper_s_own_scale(table: str, profile: str, cells: int) ->
     """Protects verdicts: given where the profile changes nothing, and nowhere else."""
     members = expand(table, profile).members
     assert len({m.cell for m in members if m.at_paper_scale and m.cell != UNTRAINED}) == cells
+
+
+def test_a_grid_of_evaluations(table: Callable[[str], None]) -> None:
+    """Protects Table 3's sixty cells in five: keys below `evaluate.` change the evaluation, others the training."""
+    table(
+        """  - id: "{dataset}_{tau_base}"
+    evaluation: transfer_linear
+    grid: {evaluate.data.dataset: [dtd, pets], objective.tau_base: [0.9, 0.99]}
+"""
+    )
+    found = expand("5b", "imagenet", 1)
+    assert found.cells == ("dtd_0.9", "dtd_0.99", "pets_0.9", "pets_0.99")
+    for member in found.members:
+        assert isinstance(member.subject, Pretrain)
+        assert isinstance(member.evaluation, Logistic)
+        assert member.cell == f"{member.evaluation.data.dataset}_{member.subject.objective.tau_base}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            "grid: {evaluate.data.dataset: [dtd]}, evaluate: {data.dataset: pets}",
+            "grid: evaluate.data.dataset: is in `evaluate` too",
+        ),
+        ("grid: {evaluate.data.dataset: []}", "grid: evaluate.data.dataset: names no value"),
+        ("grid: {evaluate.data.dataset: [dtt]}", "data.dataset: unknown dataset 'dtt'; did you mean 'dtd'?"),
+        ("grid: {evaluate.data.epochs: [3]}", "data.epochs: unknown key 'epochs'"),
+        ("untrained: true, grid: {model.width: [1, 2]}", "an untrained encoder has nothing to set"),
+    ],
+)
+def test_a_mistake_in_a_grid_of_evaluations(table: Callable[[str], None], cell: str, message: str) -> None:
+    """Protects the person who made it, as other mistakes do."""
+    table(f"  - {{id: only, evaluation: transfer_linear, {cell}}}\n")
+    with pytest.raises(ConfigError, match=rf"table5b\.yaml:7: .*{re.escape(message)}"):
+        expand("5b", "imagenet")

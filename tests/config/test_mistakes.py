@@ -139,63 +139,63 @@ MISTAKES = {
     ),
     "another table": (TABLE, 'table: "5b"', 'table: "5a"', 3, "table: says '5a' in the file of table 5b"),
     "map of an unknown key": (
-        *(LAPTOP, "schedule.epochs: {table", "schedule.epoch: {table", 21),
+        *(LAPTOP, "schedule.epochs: {table", "schedule.epoch: {table", 22),
         "schedule.epoch: no recipe has this key",
     ),
     "map of an unknown key of evaluations": (
-        *(LAPTOP, "  batch: {value: 128}", "  batches: {value: 128}", 31),
+        *(LAPTOP, "  batch: {value: 128}", "  batches: {value: 128}", 32),
         "batches: no evaluation has this key",
     ),
     "map without the value": (
-        *(LAPTOP, "{300: 40, ", "{", 21),
+        *(LAPTOP, "{300: 40, ", "{", 22),
         "schedule.epochs: the table has no entry for 300",
     ),
     "map with two meanings": (
-        *(LAPTOP, "{complement: 5.0}", "{complement: 5.0, factor: 2.0}", 18),
+        *(LAPTOP, "{complement: 5.0}", "{complement: 5.0, factor: 2.0}", 19),
         "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "map with none": (
-        *(LAPTOP, "{complement: 5.0}", "{}", 18),
+        *(LAPTOP, "{complement: 5.0}", "{}", 19),
         "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "map of a list by a ratio": (
-        *(LAPTOP, "model.projector: {table: {4096: 256,", "model.projector: {relative: 2.0} #", 16),
+        *(LAPTOP, "model.projector: {table: {4096: 256,", "model.projector: {relative: 2.0} #", 17),
         "model.projector: relative needs a recipe's own value that is not None",
     ),
     "width without an entry": (
-        *(LAPTOP, "model.projector: {table: {4096: 256, ", "model.projector: {table: {", 16),
+        *(LAPTOP, "model.projector: {table: {4096: 256, ", "model.projector: {table: {", 17),
         "model.projector: the table has no entry for 4096",
     ),
     "own maps of nothing": (
-        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 45),
+        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 58),
         "own.raft_r18: unknown recipe or evaluation 'raft_r18'; did you mean 'raft_r18_300ep'?",
     ),
     "own map with none": (
-        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 48),
+        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 61),
         "own.raft_r18_300ep.optimizer.base_lr: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "condition on an unknown key": (
-        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: {model.predicter: [256]}}", 18),
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: {model.predicter: [256]}}", 19),
         "model.predicter: no recipe has this key",
     ),
     "condition that is no mapping": (
-        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: linear}", 18),
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {complement: 5.0, when: linear}", 19),
         "pretrain.objective.tau_base.when: must be a mapping, not the text 'linear'",
     ),
     "condition without a map": (
-        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {when: {model.predictor: [256]}}", 18),
+        *(LAPTOP, "tau_base: {complement: 5.0}", "tau_base: {when: {model.predictor: [256]}}", 19),
         "pretrain.objective.tau_base: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
     "factor of text": (
-        *(LAPTOP, "objective.tau_base: {complement: 5.0}", "data.split: {factor: 2.0}", 18),
+        *(LAPTOP, "objective.tau_base: {complement: 5.0}", "data.split: {factor: 2.0}", 19),
         "data.split: 'train+valid' is no number; give value or table",
     ),
     "fraction of a pixel": (
-        *(LAPTOP, "size: {value: 16}\n  data.views", "size: {value: 16.5}\n  data.views", 8),
+        *(LAPTOP, "size: {value: 16}\n  data.views", "size: {value: 16.5}\n  data.views", 9),
         "data.image_size: must be a whole number, not 16.5",
     ),
 }

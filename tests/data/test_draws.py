@@ -16,7 +16,7 @@ from harness.config.files import project_root
 from harness.config.schema import View, Views
 from harness.config.structure import structure
 from harness.data import randaugment
-from harness.data.draws import OPERATIONS, Draws, centre, crop_flip, draw
+from harness.data.draws import OPERATIONS, Draws, centre, centre_whole, crop_flip, draw
 
 MANY = 20_000
 RANGES = {
@@ -218,6 +218,17 @@ def test_the_centre_is_the_padded_centre_crop() -> None:
     d = centre(np.full(3, 500), np.full(3, 375))
     assert (d.height.tolist(), d.width.tolist()) == ([328] * 3, [328] * 3)
     assert (d.top.tolist(), d.left.tolist()) == ([86] * 3, [24] * 3)
+    assert not (d.flip | d.jitter | d.grayscale | d.blur | d.solarize).any()
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_the_whole_centre_is_the_resized_sides(height: int, width: int) -> None:
+    """Protects transfer: all of the shorter side and as much of the longer, as little cut off here as there."""
+    d = centre_whole(np.array([height]), np.array([width]))
+    assert d.height.tolist() == d.width.tolist() == [min(height, width)]
+    for start, extent in ((int(d.top[0]), height), (int(d.left[0]), width)):
+        behind = extent - min(height, width) - start
+        assert 0 <= behind <= start <= behind + 1
     assert not (d.flip | d.jitter | d.grayscale | d.blur | d.solarize).any()
 
 

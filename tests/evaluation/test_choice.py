@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.config.expand import expand
-from harness.config.schema import Choice
-from harness.evaluation.choice import Candidate, choose, select
+from harness.config.schema import Choice, Finetune
+from harness.evaluation.choice import Candidate, choose, names, select
+from harness.evaluation.finetune import held_out
 from harness.evaluation.scoring import Scorer
 from harness.evaluation.sealed import Seal, SealError
 from harness.models.networks import Classifier
@@ -19,13 +21,38 @@ from harness.models.resnet import ResNet
 from harness.training.ranks import Ranks
 
 
-def _spec() -> Choice:
-    evaluation = expand("2a", "laptop", seeds=1, cell="byol_1pct").members[0].evaluation
-    assert isinstance(evaluation, Choice)
-    return evaluation
+def _specs() -> tuple[Choice, Finetune]:
+    member = expand("2a", "laptop", seeds=1, cell="byol_1pct").members[0]
+    assert isinstance(member.evaluation, Choice)
+    return member.evaluation, member.candidates[0]
 
 
-SPEC = _spec()
+SPEC, CANDIDATE = _specs()
+
+
+def test_candidates_are_named_by_what_varies() -> None:
+    """Protects recorded choices, whose digests are of these names: the first is how Table 2's have been written."""
+    one = replace(CANDIDATE, learning_rate=0.01)
+    steps = replace(one, epochs=None, steps=20000)
+    assert names([replace(one, epochs=30), replace(one, epochs=50)]) == [
+        "learning_rate=0.01, epochs=30",
+        "learning_rate=0.01, epochs=50",
+    ]
+    assert names([replace(steps, weight_decay=1e-6)]) == ["learning_rate=0.01, steps=20000"]
+    assert names([replace(steps, weight_decay=decay) for decay in (0.0, 1e-6)]) == [
+        "learning_rate=0.01, weight_decay=0.0, steps=20000",
+        "learning_rate=0.01, weight_decay=1e-06, steps=20000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "metric"), [("pets", "mean_per_class"), ("voc2007", "map11"), ("food101", "top1"), ("cars", "top1")]
+)
+def test_the_metric_of_the_dataset_chooses(dataset: str, metric: str) -> None:
+    """Protects Table 3's rule: each dataset is chosen on by the metric that the paper reports for it."""
+    spec = replace(SPEC, evaluation="transfer", data=replace(SPEC.data, dataset=dataset))
+    assert select(spec, tried(1.0)).metric == f"transfer.valid.{metric}"
+    assert held_out(dataset) == f"finetune.valid.{metric}"
 
 
 def tried(*scores: float | None) -> list[Candidate]:
@@ -42,10 +69,10 @@ class Tested(Scorer):
         self.folder = folder
         self.looks: list[tuple[str, str]] = []
 
-    def accuracies(self, split, classifiers, logits, apart_from=None):  # type: ignore[no-untyped-def]  # as Scorer's
+    def scores(self, split, classifiers, logits, apart_from=None):  # type: ignore[no-untyped-def]  # as Scorer's
         """Nothing is read before a choice is on the disk."""
         self.looks.append((split, json.loads((self.folder / "selection.json").read_text())["chosen"]))
-        return [(70.0, 90.0)] * classifiers
+        return [{"top1": 70.0, "top5": 90.0}] * classifiers
 
 
 class Networks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 import socket
@@ -16,8 +17,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_recall_curve
 
+from harness.config.datasets import DATASETS
 from harness.config.expand import expand
 from harness.config.schema import Finetune
 from harness.data import augment
@@ -27,7 +29,8 @@ from harness.data.draws import Draws, centre
 from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import add_list, open_dataset
-from harness.evaluation.finetune import HELD_OUT, Finetuning, check_classes
+from harness.data.records import ABSENT, DIFFICULT, PRESENT, decode_labels
+from harness.evaluation.finetune import Finetuning, check_classes, held_out, statistics_share
 from harness.evaluation.scoring import Scorer
 from harness.models.norm import BatchNorm
 from harness.models.resnet import ResNet
@@ -78,12 +81,14 @@ def run(task: Finetuning, folder: Path) -> Told:
     """To the end, with a checkpoint after every update."""
     told = Told()
     loop.run(
-        task,
-        checkpoints=Checkpoints(folder),
-        device=CPU,
-        observer=told,
-        cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
-        ranks=task.ranks,
+        loop.Training(
+            task,
+            checkpoints=Checkpoints(folder),
+            device=CPU,
+            observer=told,
+            cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
+            ranks=task.ranks,
+        )
     )
     return told
 
@@ -120,6 +125,111 @@ def test_first_updates_are_those_of_plain_torch(digits: Dataset, spec: Finetune)
     ours = task.network.encoder.state_dict()
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(ours[name], value, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: name + text)
+
+
+def transfer(spec: Finetune, dataset: str, **changes: Any) -> Finetune:
+    """The same as transfer has it, on another dataset: so many updates, and statistics that the dataset's size sets."""
+    data = replace(spec.data, dataset=dataset, train="train", **DATASETS[dataset].identity())
+    return replace(spec, data=data, epochs=None, **{"steps": 5, "statistics_steps": 10.0, **changes})
+
+
+def test_the_running_statistics_keep_what_the_paper_says() -> None:
+    """Protects the formula's sense, max(1 - 10/s, 0.9) of the old: the larger the dataset, the slower they move."""
+    for updates, kept in ((4, 0.9), (100, 0.9), (125, 0.92), (1000, 0.99)):  # of 256 images, an epoch
+        assert 1 - statistics_share(10.0, 256 * updates, 256) == pytest.approx(kept, rel=1e-12)
+    food101 = 1 - 10 / 266.3086  # updates of its train split's 68,175 images
+    assert 1 - statistics_share(10.0, 68_175, 256) == pytest.approx(food101, abs=1e-7)
+
+
+def test_the_statistics_of_a_large_dataset_move_slowly(spec: Finetune, digits: Dataset) -> None:
+    """Protects every layer, and the images counted, from another split's: 1097 digits or 1297 in updates of 32."""
+    for split, images in (("train", 1097), ("train+valid", 1297)):
+        cell = transfer(spec, "digits", statistics_steps=1.0, batch=32)
+        task = begun(replace(cell, data=replace(cell.data, train=split)), digits)
+        momenta = {module.momentum for module in task.network.modules() if isinstance(module, BatchNorm)}
+        assert momenta == {32 / images}
+        before = task.network.encoder.bn1.running_mean.clone()
+        seen = []
+        task.network.encoder.conv1.register_forward_hook(
+            lambda _m, _i, out, seen=seen: seen.append(out.mean((0, 2, 3)))
+        )
+        task.update(0, next(task.feed(0)))
+        moved = task.network.encoder.bn1.running_mean
+        torch.testing.assert_close(moved, before * (1 - 32 / images) + seen[0].detach() * 32 / images)
+        task.close()
+
+
+def test_so_many_updates(spec: Finetune, digits: Dataset) -> None:
+    """Protects transfer's 20,000 steps: as many as the spec says however many images there are, the rate down to 0."""
+    task = begun(transfer(spec, "digits", steps=5, batch=64), digits)
+    assert task.total == sum(1 for _ in task.feed(0)) == 5
+    peak = spec.learning_rate * 64 / 256
+    assert [task.learning_rate(step) for step in (0, 5)] == pytest.approx([peak, 0.0])
+    assert not task.tested, "the choice trains another of these"
+    task.close()
+
+
+@pytest.mark.usefixtures("float64")
+def test_flags_are_learned_class_by_class(spec: Finetune, voc: Dataset) -> None:
+    """Protects VOC 2007: each image comes with its own flags, and the loss is that of a class at a time by hand,
+    without what is difficult.
+    """
+    task = begun(transfer(spec, "voc2007-stand-in", precision="float64"), voc)
+    batch = next(task.feed(0))
+    file, stored = Beton(voc.beton("train")), voc.numbers("train+valid")
+    flags = [decode_labels(file.target(int(np.searchsorted(stored, number)))) for number in batch.images.tolist()]
+    assert np.array_equal(batch.labels.numpy(), np.stack(flags))
+    assert {DIFFICULT, PRESENT, ABSENT} == set(batch.labels.unique().tolist())
+    ((view,),) = batch.groups
+    said = copy.deepcopy(task.network)(view).detach()
+    task.update(0, batch)
+    total = 0.0
+    for row, own in zip(said.tolist(), flags, strict=True):
+        total += sum(math.log1p(math.exp(-flag * x)) for x, flag in zip(row, own.tolist(), strict=True) if flag)
+    numbers = task.diagnose()
+    assert numbers["loss"] == pytest.approx(total / len(flags), rel=1e-12)
+    right = [own[np.argmax(row)] == PRESENT for row, own in zip(said.tolist(), flags, strict=True)]
+    assert numbers["train_top1"] == pytest.approx(100 * np.mean(right))
+    task.close()
+
+
+def held_out_logits(task: Finetuning, dataset: Dataset) -> torch.Tensor:
+    """What a network says of the centres of the images that choose, in their order."""
+
+    def middle(_part: range, _index: Any, height: Any, width: Any) -> tuple[Draws]:
+        return (centre(height, width),)
+
+    with Loader(dataset.beton("valid"), 1000, task.spec.data.image_size) as loader:
+        (batch,) = loader.batches(dataset.indices("valid"), middle)
+    with torch.no_grad():
+        return task.network.eval()(augment.by_torch(batch.crops[0], batch.draws[0], dataset.mean, dataset.std))
+
+
+def test_the_mean_per_class_is_held_out_where_it_is_the_metric(spec: Finetune, pets: Dataset, tmp_path: Path) -> None:
+    """Protects the choice on Pets, Caltech, Flowers and Aircraft: scikit-learn's balanced accuracy."""
+    task = begun(transfer(spec, "pets-stand-in"), pets)
+    run(task, tmp_path)
+    labels = Beton(pets.beton("valid")).labels[pets.indices("valid")]
+    expected = 100 * balanced_accuracy_score(labels, held_out_logits(task, pets).argmax(1))
+    assert task.results() == {"finetune.valid.mean_per_class": pytest.approx(expected)}
+    task.close()
+
+
+def test_map11_is_held_out_of_flags(spec: Finetune, voc: Dataset, tmp_path: Path) -> None:
+    """Protects the choice on VOC 2007: the 11-point mean of scikit-learn's precisions, without what is difficult."""
+    task = begun(transfer(spec, "voc2007-stand-in", steps=20), voc)
+    told = run(task, tmp_path)
+    losses = [told.reports[step]["finetune.loss"] for step in range(1, 21)]
+    assert np.mean(losses[10:]) < np.mean(losses[:5]), "and it learns"
+    file, logits = Beton(voc.beton("valid")), held_out_logits(task, voc).double()
+    flags = np.stack([decode_labels(file.target(int(position))) for position in voc.indices("valid")])
+    found = []
+    for own, scores in zip(flags.T, logits.numpy().T, strict=True):
+        precision, recall, _ = precision_recall_curve(own[own != DIFFICULT] == PRESENT, scores[own != DIFFICULT])
+        reached = [precision[:-1][recall[:-1] >= tenth / 10 - 1e-9] for tenth in range(11)]  # the last names no image
+        found.append(np.mean([max(one) for one in reached]))
+    assert task.results() == {"finetune.valid.map11": pytest.approx(100 * np.mean(found))}
+    task.close()
 
 
 def test_it_trains_on_its_list_alone(task: Finetuning, digits: Dataset) -> None:
@@ -163,17 +273,11 @@ def test_the_held_out_accuracy(task: Finetuning, digits: Dataset, tmp_path: Path
     run(task, tmp_path)
     results = task.results()
     task.save_network(tmp_path / "network.safetensors")
-    network = begun(task.spec, digits).network.eval()
-    network.load_state_dict(load_file(tmp_path / "network.safetensors"))
-
-    def middle(_part: range, _index: Any, height: Any, width: Any) -> tuple[Draws]:
-        return (centre(height, width),)
-
-    with Loader(digits.beton("valid"), 200, 16) as loader:
-        (batch,) = loader.batches(digits.indices("valid"), middle)
-    with torch.no_grad():
-        named = network(augment.by_torch(batch.crops[0], batch.draws[0], digits.mean, digits.std)).argmax(1)
-    assert results == {HELD_OUT: pytest.approx(100 * accuracy_score(batch.label, named))}
+    again = begun(task.spec, digits)
+    again.network.load_state_dict(load_file(tmp_path / "network.safetensors"))
+    labels = Beton(digits.beton("valid")).labels[digits.indices("valid")]
+    named = held_out_logits(again, digits).argmax(1)
+    assert results == {held_out("digits"): pytest.approx(100 * accuracy_score(labels, named))}
 
 
 def test_a_loss_that_is_no_number_ends_it(task: Finetuning) -> None:
@@ -217,6 +321,22 @@ def test_a_list_without_some_classes_is_refused(digits: Dataset, listed: Callabl
     check_classes(digits, "balanced-1")
 
 
+def test_a_class_that_is_always_difficult_is_shown_by_no_image(voc: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects flags likewise: a class of which no image is a good example is named, and others are not."""
+    check_classes(voc, "train")
+    made = decode_labels
+
+    def decode(content: bytes) -> Any:
+        flags = made(content)
+        flags[1], flags[3] = ABSENT, DIFFICULT if flags[3] == PRESENT else flags[3]
+        return flags
+
+    monkeypatch.setattr("harness.evaluation.finetune.decode_labels", decode)
+    named = ", ".join(voc.manifest.classes[number] for number in (1, 3))
+    with pytest.raises(DataError, match=f"the list train has no image of 2 of the 5 classes \\({named}\\)"):
+        check_classes(voc, "train")
+
+
 def scored(dataset: Dataset) -> int:
     """How many held-out images are looked at beside the list."""
     seen = 0
@@ -227,7 +347,7 @@ def scored(dataset: Dataset) -> int:
         return torch.zeros(1, len(view), 10)
 
     ranks = Ranks.join(2, 2)
-    Scorer(dataset, 16, CPU, ranks, 1).accuracies("valid", 1, count, apart_from="own-10")
+    Scorer(dataset, 16, CPU, ranks, 1).scores("valid", 1, count, apart_from="own-10")
     return seen
 
 

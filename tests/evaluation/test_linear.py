@@ -86,12 +86,14 @@ def run(task: LinearEvaluation, folder: Path) -> Silent:
     """All its updates."""
     observer = Silent()
     loop.run(
-        task,
-        checkpoints=Checkpoints(folder),
-        device=CPU,
-        observer=observer,
-        cadence=loop.Cadence(),
-        ranks=task.ranks,
+        loop.Training(
+            task,
+            checkpoints=Checkpoints(folder),
+            device=CPU,
+            observer=observer,
+            cadence=loop.Cadence(),
+            ranks=task.ranks,
+        )
     )
     return observer
 
@@ -163,7 +165,7 @@ def test_it_reaches_logistic_regression(spec: Linear, digits: Dataset) -> None:
     def top1(split: str) -> list[float]:
         with torch.no_grad():
             logits = torch.stack([head(features[parts[split]]) for head in task.heads])
-        return [metrics.percent(row, len(parts[split]))[0] for row in metrics.correct(logits, truth[parts[split]])]
+        return [100 * float(each.double().mean()) for each in metrics.hits(logits, truth[parts[split]])[..., 0]]
 
     theirs = [
         LogisticRegression(C=strength, max_iter=2000).fit(pixels[parts["train"]] / 16, labels[parts["train"]])

@@ -12,7 +12,7 @@ from harness.config.datasets import DATASETS
 from harness.config.errors import ConfigError
 from harness.config.expand import expand
 from harness.config.schema import Linear, Pretrain, RandomEncoder
-from harness.launch.cost import Form, Scale, Speed, cost, encoder_costs
+from harness.launch.cost import PASSES, Form, Scale, Speed, cost, encoder_costs
 from harness.launch.machines import Machine
 from harness.models.flops import multiply_adds
 from harness.models.networks import Classifier
@@ -46,12 +46,12 @@ def test_figures_are_what_counting_gives(name: str) -> None:
 
 
 def test_every_encoder_is_counted() -> None:
-    """At ImageNet's size or the laptop's; the plain ones at every profile's, where imports are evaluated."""
+    """At ImageNet's size or the laptop's two; the plain ones at every profile's, where imports are evaluated."""
     for encoder in ENCODERS:
         for width in range(1, 5):
             sizes = {"resnet_tiny": {16}, "resnet18": {96, 128, 224}}.get(encoder, {224})
-            if width == 1 and encoder != "resnet_tiny":
-                sizes = {16, 96, 128, 224}
+            if width == 1:
+                sizes = {16, 64} if encoder == "resnet_tiny" else {16, 96, 128, 224}
             assert set(encoder_costs()[f"{encoder}_x{width}"].multiply_adds) == sizes
 
 
@@ -120,6 +120,33 @@ def test_a_fine_tuning_costs_what_torch_counts() -> None:
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert found.disk_bytes == pytest.approx(5 * 4 * weights, rel=1e-3), "all but the classifier's bias"
     assert cost(member.evaluation, subjects, SCALE).flops == pytest.approx(500 * once, rel=1e-12)
+
+
+def test_a_regression_costs_a_pass_and_its_fits() -> None:
+    """Each image is seen once; the rest is products of features with weights and with gradients, counted apart."""
+    member = expand("3", "laptop", cell="linear_byol_pets").members[0]
+    found = cost(member.evaluation, {member.subject_key: member.subject}, SCALE)
+    passes = 200 * 2 * encoder_costs()["resnet_tiny_x1"].multiply_adds[64]
+    fits = PASSES * (45 * 120 + 150) * (2 * 64 * 5) * 2
+    assert found.flops == pytest.approx(passes + fits, rel=1e-12)
+    assert found.form == Form("logistic", "resnet_tiny_x1", 64)
+    assert found.disk_bytes == 200 * 64 * 4, "the features"
+
+
+def test_a_choice_that_trains_again_costs_one_more_training() -> None:
+    """As many updates as a candidate of steps makes, on whatever images; and the test images once."""
+    member = expand("3", "laptop", cell="finetune_random_voc2007").members[0]
+    others = member.specs
+    (one, *_), chosen = member.candidates, cost(member.evaluation, others, SCALE)
+    candidate = cost(one, others, SCALE)
+    seen = one.steps * one.batch
+    forward = candidate.flops / (3 * seen + 30)
+    assert chosen.flops == pytest.approx(forward * (3 * seen + 50), rel=1e-12)
+    assert chosen.disk_bytes == candidate.disk_bytes > 0, "neither keeps its network"
+    longer = replace(one, epochs=10, steps=None)
+    evaluation = replace(member.evaluation, candidates=("longer", *member.evaluation.candidates))
+    again = cost(evaluation, {**others, "longer": longer}, SCALE)
+    assert again.flops == pytest.approx(forward * (3 * 10 * 150 + 50), rel=1e-12)
 
 
 def test_lists_of_labels_are_as_long_as_they_say() -> None:

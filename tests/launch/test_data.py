@@ -11,7 +11,7 @@ from harness.cli import main
 from harness.config.datasets import DATASETS, REAL
 from harness.config.errors import ConfigError
 from harness.data.catalogue import CATALOGUE
-from harness.launch.data import check_lists, ready
+from harness.launch.data import absent, check_lists, command, counts, ready
 from harness.launch.site import Site, site
 
 
@@ -85,3 +85,16 @@ def test_a_list_that_nobody_added_is_asked_for_before_the_sweep(here: Site) -> N
     check_lists({("digits", "train"), ("digits", "balanced-10")}, here)
     with pytest.raises(ConfigError, match=r"no list of images simclr-1; .*harness prepare digits --list simclr-1=FILE"):
         check_lists({("digits", "simclr-1"), ("digits", "train")}, here)
+
+
+def test_what_a_person_has_to_prepare(here: Site) -> None:
+    """Protects a sweep from stopping, and a report from asking for what is generated: real sets that are not whole."""
+    assert absent({"flowers-stand-in", "digits"}, here) == {}
+    damaged = here.data / "dtd" / "manifest.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    found = absent({"pets", "dtd", "digits"}, here)
+    assert list(found) == ["dtd", "pets"]
+    assert "cannot be read" in found["dtd"]
+    assert all(command(name) in why for name, why in found.items())
+    assert (counts("dtd", here), counts("pets", here)) == ({}, {})

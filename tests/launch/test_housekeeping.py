@@ -10,8 +10,8 @@ import pytest
 from harness.config.errors import ConfigError
 from harness.config.expand import Expansion, expand
 from harness.config.identity import run_key
-from harness.config.schema import Linear, Pretrain
-from harness.launch.housekeeping import NETWORK, retire, rubbish
+from harness.config.schema import Imported, Linear, Pretrain
+from harness.launch.housekeeping import FEATURES, NETWORK, retire, rubbish
 from harness.launch.place import Place
 from harness.launch.plan import status
 from harness.launch.specs import write_spec
@@ -73,11 +73,46 @@ def test_networks_go_when_no_choice_awaits_them(runs: Runs, write: Callable[...,
     assert not any(path.exists() for path in networks)
 
 
+def test_features_go_when_no_evaluation_awaits_them(
+    runs: Runs, tiny: Tiny, write: Callable[..., Record], tmp_path: Path
+) -> None:
+    """They can be computed again; the encoder stays, an imported one too, though no table needs it."""
+    imported = Imported(kind="imported", encoder="resnet_tiny", width=1, padding="torch", tensors_sha256="0" * 64)
+    keys = [write(tiny[0], "done").key, write(imported, "done").key]
+    folders = [runs.folder(key) / FEATURES for key in keys]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "digits-train-0123456789abcdef.safetensors").write_bytes(b"0" * 1000)
+        (folder.parent / "encoder.safetensors").write_bytes(b"0")
+    assert list(rubbish(runs, tmp_path / "ray", {keys[0]}, set(keys))) == []
+    found = list(rubbish(runs, tmp_path / "ray", {keys[0]}))
+    assert [(one.path, one.bytes, one.why) for one in found] == [
+        (folder, 1000, "no evaluation on them is left") for folder in sorted(folders)
+    ]
+    for one in found:
+        one.remove()
+    assert all((folder.parent / "encoder.safetensors").exists() for folder in folders)
+    assert list(rubbish(runs, tmp_path / "ray", {keys[0]})) == []
+
+
+def test_features_of_a_run_no_table_needs_go_with_it(
+    runs: Runs, tiny: Tiny, write: Callable[..., Record], tmp_path: Path
+) -> None:
+    """Its folder is named once, with all its bytes."""
+    folder = runs.folder(write(tiny[0], "done").key)
+    (folder / FEATURES).mkdir()
+    (folder / FEATURES / "file").write_bytes(b"0" * 1000)
+    (found,) = rubbish(runs, tmp_path / "ray", set())
+    assert found.path == folder
+    assert found.bytes > 1000
+
+
 def test_a_retired_run_begins_anew(runs: Runs, place: Place, tiny: Tiny) -> None:
     """The next attempt starts from nothing; the former one is kept aside, and in the store under another name."""
     store = MemoryStore()
     key = write_spec(runs, tiny[0])
     first = execute(key, place)
+    (runs.folder(key) / FEATURES).mkdir()
     sync(runs, store, [key])
     retire(runs, key, "try again")
     sync(runs, store, [key])
@@ -86,7 +121,10 @@ def test_a_retired_run_begins_anew(runs: Runs, place: Place, tiny: Tiny) -> None
     assert again.started_unix_s > first.started_unix_s
     assert again.results == first.results
     aside = runs.folder(key) / "retired-1"
-    assert {"record.json", "spool.jsonl", "encoder.safetensors", "checkpoints"} <= {p.name for p in aside.iterdir()}
+    assert {"record.json", "spool.jsonl", "encoder.safetensors", "checkpoints", FEATURES} <= {
+        p.name for p in aside.iterdir()
+    }
+    assert not (runs.folder(key) / FEATURES).exists(), "they are those of the former encoder"
     sync(runs, store, [key])
     assert store.runs[key].state == "done"
     assert len(store.points[key]) == len({(step, name) for _, step, name in store.points[key]}), "one curve, not two"

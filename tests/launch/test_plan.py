@@ -95,3 +95,17 @@ def test_costs_and_seeds_come_with_every_run(planned: Planning, two_cells: Expan
     plan = planned(replace(two_cells, members=shifted))
     assert {run.seed for run in plan.runs} == {7}
     assert all(run.cost.flops > 0 and run.cost.device_hours > 0 and run.cost.disk_bytes > 0 for run in plan.runs)
+
+
+def test_a_plan_without_some_data(planned: Planning, write: Writing) -> None:
+    """What waits for data goes, finished runs on it and all others stay, and what sharing saves is what it was."""
+    table = expand("3", "laptop", 1)
+    cell = next(member for member in table.members if member.cell == "linear_byol_dtd")
+    write(cell.evaluation, "done")
+    whole = planned(table)
+    rest = whole.without({"dtd-stand-in", "pets-stand-in"})
+    gone = [run for run in whole.runs if run not in rest.runs]
+    assert {run.dataset for run in gone} == {"dtd-stand-in", "pets-stand-in"}
+    assert [run.key for run in rest.runs if run.dataset in ("dtd-stand-in", "pets-stand-in")] == [cell.evaluation_key]
+    assert len(gone) == 2 * (2 + 3 * 3) - 1, "regressions, candidates and choices of two columns, but for what is done"
+    assert rest.shared == whole.shared

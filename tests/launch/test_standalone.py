@@ -14,6 +14,8 @@ from harness.config.errors import ConfigError
 from harness.config.expand import expand
 from harness.config.identity import plain, run_key
 from harness.config.schema import Linear, Pretrain, RandomEncoder
+from harness.launch.place import wanted_solver
+from harness.launch.site import site
 from harness.launch.standalone import train
 from harness.tracking.record import Runs
 
@@ -57,6 +59,19 @@ def test_what_is_wrong_is_one_sentence(tiny: Tiny, data: Path, tmp_path: Path) -
         path = spec if isinstance(spec, Path) else written(spec, tmp_path)
         with pytest.raises(ConfigError, match=problem):
             train(path, device, 1, tmp_path / "home", where)
+
+
+def test_a_solver_is_named_by_the_environment(
+    tiny: Tiny, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two; another name is told, before anything is trained."""
+    for name, wanted in (("", "torch"), ("scikit-learn", "scikit-learn")):
+        monkeypatch.setenv("HARNESS_SOLVER", name)
+        assert wanted_solver() == site().solver == wanted
+    monkeypatch.setenv("HARNESS_SOLVER", "sklearn")
+    with pytest.raises(ConfigError, match="HARNESS_SOLVER=sklearn: must be torch or scikit-learn"):
+        train(written(tiny[0], tmp_path), "cpu", 1, tmp_path, data)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_untrained_subject_needs_no_encoder_file(tiny: Tiny, data: Path, tmp_path: Path) -> None:

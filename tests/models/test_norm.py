@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.models.norm import BatchNorm, StandardisedConv2d, commit, normalisation, norms, set_group
+from harness.models.norm import BatchNorm, StandardisedConv2d, commit, normalisation, norms, set_group, set_momentum
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -69,6 +69,21 @@ def test_commit_moves_once_by_the_mean_of_the_forwards() -> None:
     norm(batches[0])
     commit(norm)
     torch.testing.assert_close(norm.running_mean, 0.9 * once + 0.1 * batches[0].mean(0))
+
+
+def test_a_set_momentum_is_torchs() -> None:
+    """Protects the direction, in which torch and haiku disagree: torch's own layer of that momentum moves alike, but
+    for its unbiased variance.
+    """
+    ours, theirs = nn.Sequential(BatchNorm(4), nn.ReLU(), BatchNorm(4)).double(), nn.BatchNorm1d(4, momentum=0.03)
+    set_momentum(ours, 0.03)
+    assert [norm.momentum for norm in norms(ours)] == [0.03, 0.03]
+    x = draw(6, 4)
+    ours(x)
+    commit(ours)
+    theirs.double()(x)
+    assert theirs.running_mean is not None
+    torch.testing.assert_close(ours[0].running_mean, theirs.running_mean)
 
 
 def test_evaluation_leaves_nothing_pending() -> None:

@@ -129,6 +129,19 @@ def test_small_stem_halves_once() -> None:
     assert shapes == [(1, 64, 2, 2)]
 
 
+@pytest.mark.parametrize("encoder", ["resnet_tiny", "resnet18", "resnet50"])
+def test_maps_are_what_the_stages_put_out(encoder: str) -> None:
+    """The last stage's maps, one position every `stride` pixels, average to the representation; fewer stages, fewer."""
+    net = ResNet(encoder).eval()
+    x = torch.randn(1, 3, 2 * net.stride, 3 * net.stride)
+    with torch.no_grad():
+        last, before = net.maps(x, net.stages), net.maps(x, net.stages[:-1])
+        torch.testing.assert_close(last.mean((2, 3)), net(x))
+        torch.testing.assert_close(net.get_submodule(net.stages[-1])(before), last)
+    assert last.shape == (1, net.features, 2, 3)
+    assert before.shape == (1, net.features // 2, 4, 6)
+
+
 def test_initial_weights_are_haikus() -> None:
     """Truncated normal of scale 1/sqrt(fan_in), every gamma 1 (also the residual ones), every beta 0."""
     net = ResNet("resnet18")

@@ -20,7 +20,8 @@ from harness.tracking.record import Record, State
 from harness.tracking.spool import Point
 from harness.tracking.store import Stored
 
-LINEAR = ("linear_imagenet.top1", "linear_imagenet.top5", "linear_raft.top1")
+TRANSFER = ("transfer.top1", "transfer.mean_per_class", "transfer.map11")
+LINEAR = ("linear_imagenet.top1", "linear_imagenet.top5", "linear_raft.top1", *TRANSFER)
 FATES: tuple[State | None, ...] = (*["done"] * 30, "failed", "diverged", "running", None, None)
 STATES: tuple[State, ...] = ("failed", "diverged", "running")  # of seed 0 of a table's second to fourth cell
 
@@ -105,6 +106,7 @@ def _hold(results: Held, member: Member, layout: Layout, place: int) -> None:
             "linear_imagenet.top1": top1,
             "linear_imagenet.top5": min(top1 + 18.3, 99.0),
             "linear_raft.top1": top1,
+            **dict.fromkeys(TRANSFER, top1),
         }
         results.hold(_record(member.evaluation_key, member.evaluation, "done", scores, {}))
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from harness.config.expand import declared_cells, expand
 from harness.reporting.aggregate import Table, aggregate, build_table
 from harness.reporting.collect import SeedResult, collect
+from harness.reporting.footer import footer
 from harness.reporting.layout import PaperNumber, layout_ids, read_layout
+from harness.reporting.render import ours_text
 from harness.tracking.store import MemoryStore, Stored
 
 Build = Callable[..., Table]
@@ -140,8 +142,25 @@ def test_every_printed_cell_has_a_number(example: Build) -> None:
             assert {metric: made.numbers[cell, metric].paper for metric in told} == told
     statuses = {cell: number.status for (cell, _), number in example("1a", "none").numbers.items()}
     assert (statuses["simclr"], statuses["byol"]) == ("quoted", "pending")
-    ten = example("10", "none").numbers["caltech101", "split.classes"]
-    assert (ten.ours, ten.delta, ten.status, ten.wanted) == (102.0, 1.0, "complete", 0)
+    six = example("6", "none").numbers["flip", "views.t"]
+    assert (six.ours, six.delta, six.status, six.wanted) == (0.5, 0.0, "complete", 0)
+
+
+def test_a_diverged_encoder_has_no_map() -> None:
+    """Protects Table 3 where a subject diverged: chance is a number in top-1, and none in mAP, which shows its mark."""
+    layout = read_layout("3", declared_cells("3"))
+    for cell, metric, chance in (
+        ("linear_byol_voc2007", "transfer.map11", None),
+        ("finetune_byol_pets", "transfer.mean_per_class", 100 / 37),
+    ):
+        expansion, store = expand("3", "imagenet", cell=cell), MemoryStore()
+        subject = expansion.members[0].subject_key
+        store.runs[subject] = Stored(subject, "r", "diverged", "")
+        made = build_table(layout, expansion, collect(expansion, store))
+        number = made.numbers[cell, metric]
+        assert (number.ours, number.status, number.diverged) == (chance, "diverged", 1)
+        assert ours_text(number).endswith("‡")
+        assert any(line.startswith("‡ diverged") for line in footer(made))
 
 
 def test_an_encoder_that_was_not_trained_has_no_losses(example: Build) -> None:

@@ -34,6 +34,7 @@ def _number(ours: float | None, half: float | None = None, metric: str = TOP1, *
         (_number(71.0, not_finite=1), "71.0 § 1/3"),
         (_number(None, not_finite=3), "-- §"),
         (_number(None, collapsed=1), "--"),
+        (_number(None, diverged=3, metric="transfer.map11"), "-- ‡"),
         (_number(None, status="quoted"), ""),
     ],
 )
