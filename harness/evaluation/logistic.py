@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from harness.evaluation.cross_entropy import EachOfMany, Loss, OneOfMany, Point
 from harness.evaluation.principal import Principal, principal
 from harness.optim.lbfgs import InverseHessian
 
-GAP = 1e-9  # of the objective: what half the squared Newton decrement, as L-BFGS knows it, may be at the end
+GAP = 1e-8  # of the objective: what half the squared Newton decrement, as L-BFGS knows it, may be at the end
 MEMORY = 10  # steps that L-BFGS remembers
 FLAT = 0.1  # a line search ends where the slope is this part of what it was
 ROUNDING = 1e-12  # of the objective: less than this is no rise
@@ -37,7 +37,6 @@ class Fit:
     converged: bool
 
 
-@torch.no_grad()
 def fit_path(
     features: Tensor,
     labels: Tensor,
@@ -46,8 +45,9 @@ def fit_path(
     *,
     tolerance: float = 1e-5,
     iterations: int = 1000,
-) -> list[Fit]:
-    """The minimum of sum_i cross_entropy(W f_i + b, y_i) + lambda / 2 |W|^2 for each lambda of `strengths`, in order.
+) -> Iterator[Fit]:
+    """The minimum of sum_i cross_entropy(W f_i + b, y_i) + lambda / 2 |W|^2 for each lambda of `strengths`, in order;
+    given from the strongest to the weakest, each comes as soon as it is found.
 
     labels: (N,) classes, or (N, C) flags, whose cross-entropy is the sum of the binary ones.
 
@@ -57,19 +57,25 @@ def fit_path(
     its minimum, which that rule does not tell where lambda is small.
     """
     check(features, labels, classes, strengths)
-    loss = loss_of(labels, classes)
+    return _fits(features, loss_of(labels, classes), strengths, tolerance, iterations)
+
+
+@torch.no_grad()
+def _fits(features: Tensor, loss: Loss, strengths: Sequence[float], tolerance: float, iterations: int) -> Iterator[Fit]:
     problem = Problem(principal(features), loss)
-    path = Path(problem)
-    fits = {}
-    for strength in sorted(set(strengths), reverse=True):
-        end, taken, converged = minimise(problem, strength, path.start(strength), tolerance, iterations)
-        path.reached(strength, end)
-        weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device)
-        bias = loss.limits.clone()
-        weight[loss.minimum] = problem.features.weight(end.parameters)
-        bias[loss.minimum] = problem.features.bias(end.parameters)
-        fits[strength] = Fit(strength, weight, bias, problem.objective(strength, end), taken, converged)
-    return [fits[strength] for strength in strengths]
+    path, found = Path(problem), dict[float, Fit]()
+    waiting = iter(sorted(set(strengths), reverse=True))
+    for wanted in strengths:
+        while wanted not in found:
+            strength = next(waiting)
+            end, taken, converged = minimise(problem, strength, path.start(strength), tolerance, iterations)
+            path.reached(strength, end)
+            weight = torch.zeros(len(loss.limits), features.shape[1], dtype=torch.float64, device=features.device)
+            bias = loss.limits.clone()
+            weight[loss.minimum] = problem.features.weight(end.parameters)
+            bias[loss.minimum] = problem.features.bias(end.parameters)
+            found[strength] = Fit(strength, weight, bias, problem.objective(strength, end), taken, converged)
+        yield found[wanted]
 
 
 def check(features: Tensor, labels: Tensor, classes: int, strengths: Sequence[float]) -> None:

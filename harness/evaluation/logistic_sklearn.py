@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,28 +26,29 @@ def fit_path_sklearn(
     *,
     tolerance: float = 1e-5,
     iterations: int = 1000,
-) -> list[Fit]:
+) -> Iterator[Fit]:
     """As fit_path, but for the stopping rule, which is the gradient's alone: where lambda is small, the objective may
     end far above its minimum.
     """
     check(features, labels, classes, strengths)
+    return (_fit_one(features, labels, classes, strength, tolerance, iterations) for strength in strengths)
+
+
+def _fit_one(features: Tensor, labels: Tensor, classes: int, strength: float, tolerance: float, iterations: int) -> Fit:
     loss = loss_of(labels, classes)
     inputs, targets = features.double().cpu().numpy(), labels.cpu().numpy()
-    fits = []
-    for strength in strengths:
-        model = LogisticRegression(C=1 / strength, tol=tolerance, max_iter=iterations)
-        if labels.ndim == 2:
-            rows = _of_flags(model, inputs, targets[:, loss.minimum.cpu().numpy()])
-        else:
-            rows = _of_classes(model, inputs, targets)
-        found = [torch.from_numpy(part).to(features.device) for part in rows[:2]]
-        value = loss.at(features.double() @ found[0].T + found[1]).value
-        weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device)
-        bias = loss.limits.clone()
-        weight[loss.minimum], bias[loss.minimum] = found
-        objective = value + strength / 2 * float(weight.square().sum())
-        fits.append(Fit(strength, weight, bias, objective, rows[2], rows[2] < iterations))
-    return fits
+    model = LogisticRegression(C=1 / strength, tol=tolerance, max_iter=iterations)
+    if labels.ndim == 2:
+        rows = _of_flags(model, inputs, targets[:, loss.minimum.cpu().numpy()])
+    else:
+        rows = _of_classes(model, inputs, targets)
+    found = [torch.from_numpy(part).to(features.device) for part in rows[:2]]
+    value = loss.at(features.double() @ found[0].T + found[1]).value
+    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device)
+    bias = loss.limits.clone()
+    weight[loss.minimum], bias[loss.minimum] = found
+    objective = value + strength / 2 * float(weight.square().sum())
+    return Fit(strength, weight, bias, objective, rows[2], rows[2] < iterations)
 
 
 def _of_classes(model: LogisticRegression, inputs: NDArray[np.float64], labels: NDArray[np.int64]) -> Rows:

@@ -53,7 +53,7 @@ def principal(features: Tensor) -> Principal:
     rotated = torch.ones(images, axes.shape[1] + 1, dtype=torch.float64, device=features.device)
     for rows, target in zip(features.split(ROWS), rotated.split(ROWS), strict=True):
         target[:, :-1] = (rows.double() - mean) @ axes
-    return Principal(mean, axes, rotated, rotated.square().sum(0))
+    return Principal(mean, axes, rotated, torch.linalg.vector_norm(rotated, dim=0).square())
 
 
 def _covariance(features: Tensor, mean: Tensor) -> Tensor:
