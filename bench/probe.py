@@ -2,14 +2,16 @@
 
 Ours, scikit-learn's LogisticRegression from the start for each strength ("cold"), and the same from the last strength's
 weights ("warm"), on the same float64 features with the same threads, tolerance on the gradient, and iteration limit.
+The tolerance is what lets scikit-learn reach the minimum: 1e-11 on the generated features, where at 1e-5 its objective
+at the weakest strength is 100 times the lowest; the network's are so ill-conditioned that no tolerance does.
 The features are 5,000 x 2048 of 100 overlapping classes, and those of a random ResNet-18: on CIFAR-10 where `--cifar`
 names its parquet file, on scikit-learn's digits without. `--features` takes an .npz with `features` and `labels`.
 
 At each strength our objective must not be above scikit-learn's by more than 1e-4 of it, and the top-1 on held-out
 images must be the same within 0.3 points. Where scikit-learn's objective is above ours by more than 1e-4, it has
 stopped short of the minimum, and its top-1 is another classifier's: there it goes on from our weights with a thousandth
-of the tolerance, for 30 iterations at most, and ours is compared with what it has then. On the generated features ours
-must be 4 times as fast as cold and 2 times as fast as warm; a ResNet-18's are small, and their times are only told.
+of the tolerance, for 30 iterations at most, and ours is compared with what it has then. Ours must be 4 times as fast as
+cold and 2 times as fast as warm.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from harness.evaluation.logistic import fit_path
 from harness.models.resnet import ResNet
 
 CLASSES, WIDTH, LATENT, IMAGES, HELD_OUT = 100, 2048, 512, 5000, 5000
+REACHED, USUAL = 1e-11, 1e-5  # tolerances: of the generated features, of all others
 COLD, WARM, HIGHER, POINTS = 4.0, 2.0, 1e-4, 0.3
 FINER, FURTHER = 1e-3, 30  # scikit-learn from our weights: of the tolerance, and iterations at most
 
@@ -55,6 +58,7 @@ class Features:
     labels: NDArray[np.int64]
     held_out: Numbers
     held_out_labels: NDArray[np.int64]
+    tolerance: float
 
     def score(self, weight: Numbers, bias: Numbers) -> float:
         """Top-1 on the held-out split, in percent."""
@@ -111,7 +115,7 @@ def overlapping() -> Features:
     features = np.zeros_like(common)
     for _ in range(4):
         features += np.maximum(common + 0.7 * generator.standard_normal(common.shape) - 0.3, 0) / 4
-    return _split(f"{CLASSES} overlapping classes", features, labels, IMAGES)
+    return _split(f"{CLASSES} overlapping classes", features, labels, IMAGES, REACHED)
 
 
 def encoded(cifar: Path | None) -> Features:
@@ -149,16 +153,16 @@ def _cifar(file: Path) -> tuple[Tensor, NDArray[np.int64]]:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255, np.array(rows["label"])
 
 
-def _split(name: str, features: Numbers, labels: NDArray[np.int64], images: int) -> Features:
-    return Features(name, features[:images], labels[:images], features[images:], labels[images:])
+def _split(name: str, features: Numbers, labels: NDArray[np.int64], images: int, tolerance: float = USUAL) -> Features:
+    return Features(name, features[:images], labels[:images], features[images:], labels[images:], tolerance)
 
 
 class Comparison:
     """One set of features, the strengths, and what every solver took."""
 
-    def __init__(self, features: Features, strengths: list[float], tolerance: float, iterations: int) -> None:
+    def __init__(self, features: Features, strengths: list[float], iterations: int) -> None:
         self.features, self.strengths = features, strengths
-        self._tolerance, self._iterations = tolerance, iterations
+        self._tolerance, self._iterations = features.tolerance, iterations
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}  # of all threads: with one, other processes hardly move it
 
@@ -237,7 +241,6 @@ def main() -> int:
     parser.add_argument("--features", type=Path, help="an .npz in place of the generated features and the images")
     parser.add_argument("--cifar", type=Path, help="a parquet file of CIFAR-10")
     parser.add_argument("--strengths", type=int, default=45, help="how many, from 1e-6 to 1e5")
-    parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--table", action="store_true", help="a line for each strength")
@@ -250,12 +253,12 @@ def main() -> int:
     report, holds = [], True
     for features in sets:
         print(f"{features.name}: {' x '.join(map(str, features.train.shape))}, {len(strengths)} strengths", flush=True)
-        comparison = Comparison(features, strengths, arguments.tolerance, arguments.iterations)
+        comparison = Comparison(features, strengths, arguments.iterations)
         with _limited(arguments.threads):
             rows = comparison.rows(lambda line: print(f"  {line}", flush=True))
         if arguments.table:
             _print_table(rows)
-        holds &= _judge(rows, comparison, timed=features.train.shape[1] >= WIDTH)
+        holds &= _judge(rows, comparison)
         seconds = {"seconds": comparison.seconds, "cpu_seconds": comparison.cpu_seconds}
         report.append({"features": features.name, **seconds, "rows": [asdict(row) for row in rows]})
     if arguments.json:
@@ -281,8 +284,8 @@ def _print_table(rows: list[Row]) -> None:
         print(f"  {row.strength:.3e}" + "".join(cells))
 
 
-def _judge(rows: list[Row], comparison: Comparison, timed: bool) -> bool:
-    """Print the figures beside their bars; whether all hold. Where it is not `timed`, speed has no bar."""
+def _judge(rows: list[Row], comparison: Comparison) -> bool:
+    """Print the figures beside their bars; whether all hold."""
     higher, points = max(row.higher for row in rows), max(row.points for row in rows)
     cold, warm, cold_cpu, warm_cpu = (
         seconds[name] / seconds["ours"]
@@ -297,9 +300,9 @@ def _judge(rows: list[Row], comparison: Comparison, timed: bool) -> bool:
     judged = [
         (f"objective at most {higher:.1e} above scikit-learn's", higher <= HIGHER, f"{HIGHER:g}"),
         (f"top-1 within {points:.2f} points", points <= POINTS, f"{POINTS:g}"),
+        ("speed beside cold", cold >= COLD, f"{COLD:g}"),
+        ("speed beside warm", warm >= WARM, f"{WARM:g}"),
     ]
-    if timed:
-        judged += [("speed beside cold", cold >= COLD, f"{COLD:g}"), ("speed beside warm", warm >= WARM, f"{WARM:g}")]
     for line, held, bar in judged:
         print(f"  {line} ({'pass' if held else 'MISS'}, bar {bar})")
     return all(held for _, held, _ in judged)

@@ -29,6 +29,7 @@ from harness.config.errors import ConfigError  # noqa: E402
 from harness.data.threads import cores  # noqa: E402
 
 CONNECT_SECONDS = 5.0
+ATTEMPTS = 3
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size passes through Ray: runs read and write files
 
 
@@ -37,14 +38,7 @@ def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
     """A Ray to work with; yields the resources of each of its nodes. A local one ends with the block."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed run is told by its record, in one line
     if address is None or address == "local":
-        ray.init(
-            address="local",
-            num_cpus=cores(),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        _start()
     else:
         _check_reachable(address)
         try:
@@ -56,6 +50,28 @@ def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
+
+
+def _start() -> None:
+    """A Ray of our own. It gives itself 30 s, which is too little where the machine is busy with something else."""
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if "timed out during startup" not in str(error):  # Ray has no kind of its own for it
+                raise
+            if attempt == ATTEMPTS - 1:
+                problem = f"Ray did not start here in {ATTEMPTS} attempts of 30 s: the machine is too busy"
+                raise ConfigError(f"{problem}; give the same command again") from None
 
 
 def _check_reachable(address: str) -> None:

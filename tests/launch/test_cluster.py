@@ -46,3 +46,32 @@ def test_a_malformed_address_is_explained(address: str) -> None:
     """What forms there are, instead of Ray's own error."""
     with pytest.raises(ConfigError, match="must be host:port"), connected(address):
         pass
+
+
+@pytest.mark.parametrize("busy", [1, cluster.ATTEMPTS])
+def test_a_slow_start_is_tried_again(busy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine Ray gives up on itself after 30 s; the next attempt may do, and the last one's end is told."""
+    begun: list[str] = []
+
+    def init(address: str, **_options: object) -> None:
+        begun.append(address)
+        if len(begun) <= busy:
+            raise Exception("The current node timed out during startup. This could happen")  # as Ray does
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    if busy == cluster.ATTEMPTS:
+        with pytest.raises(ConfigError, match="too busy; give the same command again"), connected(None):
+            pass
+    else:
+        with connected(None) as nodes:
+            assert nodes == [{"CPU": 2.0}]
+    assert begun == ["local"] * min(busy + 1, cluster.ATTEMPTS)
+
+
+def test_another_failure_of_ray_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waiting does not cure is raised as it is."""
+    monkeypatch.setattr(cluster.ray, "init", lambda **_options: (_ for _ in ()).throw(OSError("no sockets left")))
+    with pytest.raises(OSError, match="no sockets left"), connected(None):
+        pass
