@@ -27,7 +27,7 @@ class Grid:
     then epochs: among equals the first is chosen.
 
     steps: updates, where epochs is left out. over_learning_rate: each weight decay is divided by the learning rate it
-    goes with. statistics_steps and retrain are those of Finetune and Choice.
+    goes with. statistics_steps, hopeless_points and retrain are those of Finetune and Choice.
     """
 
     kind: Literal["finetune"]
@@ -43,6 +43,7 @@ class Grid:
     steps: int | None = _left_out(None)
     over_learning_rate: bool = _left_out(False)
     statistics_steps: float | None = _left_out(None)
+    hopeless_points: float | None = _left_out(None)
     retrain: Literal["train+valid"] | None = _left_out(None)
 
     def candidates(self, subject: str, seed: int) -> tuple[Finetune, ...]:
@@ -61,6 +62,7 @@ class Grid:
                 seed=seed,
                 steps=self.steps,
                 statistics_steps=self.statistics_steps,
+                hopeless_points=self.hopeless_points,
             )
             for learning_rate, weight_decay, epochs in self._tried()
         )
@@ -99,6 +101,8 @@ def check_grid(grid: Grid) -> None:
         raise StructureError("momentum", f"must lie between 0 and 1, not {grid.momentum}: it is Nesterov's")
     if grid.statistics_steps is not None and grid.statistics_steps <= 0:
         raise StructureError("statistics_steps", f"must be above 0, not {grid.statistics_steps:g}")
+    if grid.hopeless_points is not None and not 0 <= grid.hopeless_points < 100:
+        raise StructureError("hopeless_points", f"must be at least 0 and below 100, not {grid.hopeless_points:g}")
     check_labels(grid.data)
     if grid.retrain is not None and grid.data.train != "train":
         problem = f"{grid.retrain} is for candidates that train on train, not on {grid.data.train}; leave it out"

@@ -259,6 +259,8 @@ class Finetune:
     steps: updates, where epochs is null.
     statistics_steps: n, where running statistics keep max(1 - n / updates an epoch, 0.9) of what they were each update;
         0.9 without it.
+    hopeless_points: after half of its updates it ends, without a score, if on `select` it is not so many percentage
+        points above chance. Not in the paper.
     """
 
     kind: Literal["finetune"]
@@ -274,6 +276,7 @@ class Finetune:
     precision: Literal["float32", "float64"] = _neutral("float32")
     steps: int | None = _neutral(None)
     statistics_steps: float | None = _neutral(None)
+    hopeless_points: float | None = _neutral(None)
 
 
 @dataclass(frozen=True, kw_only=True)

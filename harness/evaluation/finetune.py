@@ -20,7 +20,7 @@ from harness.data.beton import Beton
 from harness.data.draws import crop_flip
 from harness.data.errors import DataError
 from harness.data.prepare import Dataset
-from harness.data.records import PRESENT, decode_labels
+from harness.data.records import DIFFICULT, PRESENT, decode_labels
 from harness.evaluation.scoring import Scorer
 from harness.models import norm
 from harness.models.networks import Classifier
@@ -30,6 +30,7 @@ from harness.optim.build import build_optimizer
 from harness.optim.schedules import cosine, peak_learning_rate, total_updates
 from harness.training import preflight
 from harness.training.feed import Fed, Feed
+from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.step import descend
 from harness.training.supervision import diagnosed
@@ -65,6 +66,14 @@ def statistics_share(steps: float, images: int, batch: int) -> float:
     return min(steps * batch / images, 0.1)
 
 
+class HopelessError(Diverged):
+    """A candidate has learned too little to go on: as one that diverged, it ends without a score and is not chosen."""
+
+    def __init__(self, updates: int, score: float, guessed: float) -> None:
+        super().__init__(updates, {})
+        self.args = (f"ended at update {updates}: {score:.1f} on what was held out, where chance is {guessed:.1f}",)
+
+
 class Finetuning:
     """Batch statistics are those of the whole update batch, and the running ones are what the network is scored by."""
 
@@ -74,7 +83,7 @@ class Finetuning:
         self, spec: Finetune, encoder: ResNet, dataset: Dataset, device: torch.device, ranks: Ranks, threads: int
     ) -> None:
         check_classes(dataset, spec.data.train)
-        self.spec, self.ranks = spec, ranks
+        self.spec, self.ranks, self._dataset = spec, ranks, dataset
         self._feed = Feed(spec, (crop_flip(spec.data.crop_area, spec.data.flip),), dataset, device, ranks, threads)
         self._scorer = Scorer(dataset, spec.data.image_size, device, ranks, threads)
         self._loss = loss_of(dataset.facts.record)
@@ -121,6 +130,15 @@ class Finetuning:
         self._last = loss, named_rightly(torch.cat(seen), batch.labels)
         if step < preflight.UPDATES:
             preflight.inspect_images(batch.images, self._feed.wanted(step), self.ranks)
+        if self.spec.hopeless_points is not None and self.updates == max(1, self.total // 2):
+            self._end_if_hopeless(self.spec.hopeless_points)
+
+    def _end_if_hopeless(self, points: float) -> None:
+        (score,) = self.results().values()
+        self.network.train()
+        guessed = chance(self._dataset, self.spec.data.select)
+        if score < guessed + points:
+            raise HopelessError(self.updates, score, guessed)
 
     def diagnose(self) -> dict[str, float]:
         assert self._last is not None, "diagnostics follow an update"
@@ -171,6 +189,14 @@ def named_rightly(logits: Tensor, labels: Tensor) -> Tensor:
     return (labels.gather(1, first[:, None]) == PRESENT).double().mean()
 
 
+def chance(dataset: Dataset, split: str) -> float:
+    """What guessing scores, in percent; of flags a random order's average precision, which is the share that is set."""
+    if dataset.facts.record == "class":
+        return 100 / dataset.classes
+    flags = _flags(dataset, split)
+    return 100 * float((flags == PRESENT).sum() / (flags != DIFFICULT).sum())
+
+
 def check_classes(dataset: Dataset, split: str) -> None:
     """Raise DataError where the images to train on leave out a class: its images could never be named rightly."""
     absent = np.setdiff1d(np.arange(dataset.classes), _shown(dataset, split))
@@ -184,8 +210,12 @@ def check_classes(dataset: Dataset, split: str) -> None:
 
 def _shown(dataset: Dataset, split: str) -> NDArray[np.int64]:
     """The classes that a split's images show; one that is difficult wherever it occurs is none."""
-    file, indices = Beton(dataset.beton(split)), dataset.indices(split)
     if dataset.facts.record != "labels":
-        return file.labels[indices]
-    flags = np.stack([decode_labels(file.target(position)) for position in indices.tolist()])
-    return np.flatnonzero((flags == PRESENT).any(0))
+        return Beton(dataset.beton(split)).labels[dataset.indices(split)]
+    return np.flatnonzero((_flags(dataset, split) == PRESENT).any(0))
+
+
+def _flags(dataset: Dataset, split: str) -> NDArray[np.int8]:
+    """(images, classes)."""
+    file = Beton(dataset.beton(split))
+    return np.stack([decode_labels(file.target(position)) for position in dataset.indices(split).tolist()])

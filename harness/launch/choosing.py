@@ -50,7 +50,7 @@ def make_choice(
 
     def retrained(key: str, images: str) -> Classifier:
         best = _finetune(runs, key)
-        again = replace(best, data=replace(best.data, train=images))
+        again = replace(best, data=replace(best.data, train=images), hopeless_points=None)
         task = Finetuning(again, encoder_of(runs, spec.subject), dataset, device, ranks, place.threads)
         try:
             cost.update(finish(task, runs.folder(record.key), place, observer, ranks))

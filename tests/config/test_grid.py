@@ -128,6 +128,7 @@ def test_an_untrained_encoder_is_no_footer_of_a_fine_tuning() -> None:
         ("steps: 20000", "steps: 20000\nepochs: [30]", r"steps: 20000 updates stand beside \[30\] epochs; set one of"),
         ("steps: 20000\n", "", "epochs: is missing; say how long with epochs or with steps"),
         ("statistics_steps: 10.0", "statistics_steps: 0.0", "statistics_steps: must be above 0, not 0"),
+        ("statistics_steps: 10.0", "hopeless_points: 100.0", "hopeless_points: must be at least 0 and below 100"),
         ("1.0e-4, 3.1623e-4, 1.0e-3]", "1.0e-4, 1.0e-4]", "weight_decays: must name at least one, each once"),
         (
             "train: train,",

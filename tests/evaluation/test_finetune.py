@@ -30,7 +30,7 @@ from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import add_list, open_dataset
 from harness.data.records import ABSENT, DIFFICULT, PRESENT, decode_labels
-from harness.evaluation.finetune import Finetuning, check_classes, held_out, statistics_share
+from harness.evaluation.finetune import Finetuning, HopelessError, chance, check_classes, held_out, statistics_share
 from harness.evaluation.scoring import Scorer
 from harness.models.norm import BatchNorm
 from harness.models.resnet import ResNet
@@ -289,6 +289,27 @@ def test_a_loss_that_is_no_number_ends_it(task: Finetuning) -> None:
     task.update(1, next(feed))
     with pytest.raises(loop.Diverged, match="not finite at update 2"):
         task.diagnose()
+
+
+def test_a_hopeless_candidate_ends_at_half_time(spec: Finetune, digits: Dataset, tmp_path: Path) -> None:
+    """Saves half of what a useless learning rate would cost, only where asked, and ends none that has learned."""
+    useless = replace(spec, learning_rate=1e-9, hopeless_points=30.0)
+    with pytest.raises(HopelessError, match=r"ended at update 3: \d+\.\d on what was held out, where chance is 10.0"):
+        run(begun(useless, digits), tmp_path / "useless")
+    unasked = begun(replace(useless, hopeless_points=None), digits)
+    run(unasked, tmp_path / "unasked")
+    assert unasked.results()[held_out("digits")] < 40
+    plain, watched = begun(spec, digits), begun(replace(spec, hopeless_points=0.0), digits)
+    assert run(plain, tmp_path / "plain").reports == run(watched, tmp_path / "watched").reports
+
+
+def test_chance_on_flags(voc: Dataset) -> None:
+    """Protects the bar of hopeless candidates on VOC 2007: the share of flags that are set, of those that count."""
+    file, counted = Beton(voc.beton("valid")), []
+    for position in voc.indices("valid").tolist():
+        counted += [flag for flag in decode_labels(file.target(position)).tolist() if flag != 0]
+    assert chance(voc, "valid") == pytest.approx(100 * counted.count(1) / len(counted))
+    assert 0 < chance(voc, "valid") < 60
 
 
 def test_too_few_images_for_an_update(spec: Finetune, digits: Dataset) -> None:
