@@ -2,16 +2,14 @@
 
 Ours, scikit-learn's LogisticRegression from the start for each strength ("cold"), and the same from the last strength's
 weights ("warm"), on the same float64 features with the same threads, tolerance on the gradient, and iteration limit.
-The tolerance is what lets scikit-learn reach the minimum: 1e-11 on the generated features, where at 1e-5 its objective
-at the weakest strength is 100 times the lowest; the network's are so ill-conditioned that no tolerance does.
 The features are 5,000 x 2048 of 100 overlapping classes, and those of a random ResNet-18: on CIFAR-10 where `--cifar`
 names its parquet file, on scikit-learn's digits without. `--features` takes an .npz with `features` and `labels`.
 
 At each strength our objective must not be above scikit-learn's by more than 1e-4 of it, and the top-1 on held-out
 images must be the same within 0.3 points. Where scikit-learn's objective is above ours by more than 1e-4, it has
-stopped short of the minimum, and its top-1 is another classifier's: there it goes on from our weights with a thousandth
-of the tolerance, for 30 iterations at most, and ours is compared with what it has then. Ours must be 4 times as fast as
-cold and 2 times as fast as warm.
+stopped short of the minimum, and its top-1 is another classifier's: at five of these strengths it is asked once more,
+from the start, with a tolerance of 1e-11, and that is what ours is compared with. Ours must be 4 times as fast as cold
+and 2 times as fast as warm.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +40,8 @@ from harness.evaluation.logistic import fit_path
 from harness.models.resnet import ResNet
 
 CLASSES, WIDTH, LATENT, IMAGES, HELD_OUT = 100, 2048, 512, 5000, 5000
-REACHED, USUAL = 1e-11, 1e-5  # tolerances: of the generated features, of all others
 COLD, WARM, HIGHER, POINTS = 4.0, 2.0, 1e-4, 0.3
-FINER, FURTHER = 1e-3, 30  # scikit-learn from our weights: of the tolerance, and iterations at most
+FINEST, LONGEST, ASKED = 1e-11, 20_000, 5  # of scikit-learn once more: tolerance, iterations, and how many strengths
 
 Numbers = NDArray[np.float64]
 
@@ -58,7 +55,6 @@ class Features:
     labels: NDArray[np.int64]
     held_out: Numbers
     held_out_labels: NDArray[np.int64]
-    tolerance: float
 
     def score(self, weight: Numbers, bias: Numbers) -> float:
         """Top-1 on the held-out split, in percent."""
@@ -82,24 +78,30 @@ class Solved:
 
 @dataclass(frozen=True)
 class Row:
-    """All answers at one strength. onward: scikit-learn's from our weights, where it had stopped short."""
+    """All answers at one strength. finished: scikit-learn's once more, where it had stopped short and was asked."""
 
     strength: float
     ours: Solved
     cold: Solved
     warm: Solved
-    onward: Solved | None
+    finished: Solved | None
 
     @property
     def higher(self) -> float:
         """How far our objective is above the lower of scikit-learn's, relative to it."""
-        lowest = min(solved.objective for solved in (self.cold, self.warm, self.onward) if solved)
+        lowest = min(solved.objective for solved in (self.cold, self.warm, self.finished) if solved)
         return (self.ours.objective - lowest) / max(lowest, 1e-300)
 
     @property
-    def points(self) -> float:
-        """How far our score is from scikit-learn's at the minimum."""
-        return abs(self.ours.top1 - (self.onward or self.cold).top1)
+    def short(self) -> bool:
+        """Whether scikit-learn stopped above the minimum."""
+        return self.cold.objective > self.ours.objective * (1 + HIGHER)
+
+    @property
+    def points(self) -> float | None:
+        """How far our score is from scikit-learn's at the minimum; None where it has not been there."""
+        theirs = self.finished or (None if self.short else self.cold)
+        return None if theirs is None else abs(self.ours.top1 - theirs.top1)
 
 
 def overlapping() -> Features:
@@ -115,7 +117,7 @@ def overlapping() -> Features:
     features = np.zeros_like(common)
     for _ in range(4):
         features += np.maximum(common + 0.7 * generator.standard_normal(common.shape) - 0.3, 0) / 4
-    return _split(f"{CLASSES} overlapping classes", features, labels, IMAGES, REACHED)
+    return _split(f"{CLASSES} overlapping classes", features, labels, IMAGES)
 
 
 def encoded(cifar: Path | None) -> Features:
@@ -133,6 +135,7 @@ def encoded(cifar: Path | None) -> Features:
     name = f"{'digits' if cifar is None else 'CIFAR-10'} through a random ResNet-18"
     order = np.random.default_rng(0).permutation(len(labels))
     features = torch.cat(parts).double().numpy()
+    features = (features - features.mean(0)) / features.std(0)  # a random network's are 10,000 times apart in scale
     return _split(name, features[order], labels[order], min(IMAGES, len(labels) * 2 // 3))
 
 
@@ -153,16 +156,16 @@ def _cifar(file: Path) -> tuple[Tensor, NDArray[np.int64]]:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255, np.array(rows["label"])
 
 
-def _split(name: str, features: Numbers, labels: NDArray[np.int64], images: int, tolerance: float = USUAL) -> Features:
-    return Features(name, features[:images], labels[:images], features[images:], labels[images:], tolerance)
+def _split(name: str, features: Numbers, labels: NDArray[np.int64], images: int) -> Features:
+    return Features(name, features[:images], labels[:images], features[images:], labels[images:])
 
 
 class Comparison:
     """One set of features, the strengths, and what every solver took."""
 
-    def __init__(self, features: Features, strengths: list[float], iterations: int) -> None:
+    def __init__(self, features: Features, strengths: list[float], tolerance: float, iterations: int) -> None:
         self.features, self.strengths = features, strengths
-        self._tolerance, self._iterations = features.tolerance, iterations
+        self._tolerance, self._iterations = tolerance, iterations
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}  # of all threads: with one, other processes hardly move it
 
@@ -178,24 +181,22 @@ class Comparison:
         tell(f"ours again {self._took('again')}")
         for seconds in (self.seconds, self.cpu_seconds):
             seconds["ours"] = max(seconds.pop("first"), seconds.pop("again"))
-        rows = []
-        for number, (strength, (weight, bias, mine)) in enumerate(zip(self.strengths, ours, strict=True)):
-            short = cold[number].objective > mine.objective * (1 + HIGHER)
-            onward = self._onward(strength, weight, bias) if short else None
-            rows.append(Row(strength, mine, cold[number], warm[number], onward))
+        rows = [
+            Row(strength, mine, *theirs, None)
+            for strength, mine, *theirs in zip(self.strengths, ours, cold, warm, strict=True)
+        ]
+        short = [number for number, row in enumerate(rows) if row.short]
+        for number in short[:: max(1, -(-len(short) // ASKED))]:
+            rows[number] = replace(rows[number], finished=self._finished(rows[number].strength))
         return rows
 
-    def _ours(self, name: str) -> list[tuple[Numbers, Numbers, Solved]]:
+    def _ours(self, name: str) -> list[Solved]:
         data = self.features
         train, labels = torch.from_numpy(data.train), torch.from_numpy(data.labels)
         limits = {"tolerance": self._tolerance, "iterations": self._iterations}
         with self._timed(name):
             fits = list(fit_path(train, labels, int(labels.max()) + 1, self.strengths, **limits))
-        answers = []
-        for fit in fits:
-            weight, bias = fit.weight.numpy(), fit.bias.numpy()
-            answers.append((weight, bias, self._solved(weight, bias, fit.strength, fit.iterations)))
-        return answers
+        return [self._solved(fit.weight.numpy(), fit.bias.numpy(), fit.strength, fit.iterations) for fit in fits]
 
     def _scikit_learn(self, name: str, warm_start: bool) -> list[Solved]:
         """From the strongest regularisation to the weakest."""
@@ -207,10 +208,9 @@ class Comparison:
             answers[strength] = self._solved(model.coef_, model.intercept_, strength, int(model.n_iter_.max()))
         return [answers[strength] for strength in self.strengths]
 
-    def _onward(self, strength: float, weight: Numbers, bias: Numbers) -> Solved:
-        """Scikit-learn from our weights, with a finer tolerance."""
-        model = LogisticRegression(C=1 / strength, tol=FINER * self._tolerance, max_iter=FURTHER, warm_start=True)
-        model.coef_, model.intercept_, model.classes_ = weight.copy(), bias.copy(), np.unique(self.features.labels)
+    def _finished(self, strength: float) -> Solved:
+        """Scikit-learn from the start, to the minimum."""
+        model = LogisticRegression(C=1 / strength, tol=FINEST, max_iter=LONGEST)
         _fit(model, self.features)
         return self._solved(model.coef_, model.intercept_, strength, int(model.n_iter_.max()))
 
@@ -241,6 +241,7 @@ def main() -> int:
     parser.add_argument("--features", type=Path, help="an .npz in place of the generated features and the images")
     parser.add_argument("--cifar", type=Path, help="a parquet file of CIFAR-10")
     parser.add_argument("--strengths", type=int, default=45, help="how many, from 1e-6 to 1e5")
+    parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--table", action="store_true", help="a line for each strength")
@@ -253,7 +254,7 @@ def main() -> int:
     report, holds = [], True
     for features in sets:
         print(f"{features.name}: {' x '.join(map(str, features.train.shape))}, {len(strengths)} strengths", flush=True)
-        comparison = Comparison(features, strengths, arguments.iterations)
+        comparison = Comparison(features, strengths, arguments.tolerance, arguments.iterations)
         with _limited(arguments.threads):
             rows = comparison.rows(lambda line: print(f"  {line}", flush=True))
         if arguments.table:
@@ -274,32 +275,37 @@ def _limited(threads: int) -> Any:
 
 
 def _print_table(rows: list[Row]) -> None:
-    names = ("ours", "cold", "warm", "onward")
+    names = ("ours", "cold", "warm", "finished")
     print("  lambda   " + "".join(f"{name:>12} objective  top-1   its" for name in names))
     for row in rows:
         cells = [
             f"{solved.objective:>22.8g} {solved.top1:6.2f} {solved.iterations:5}" if solved else " " * 35
-            for solved in (row.ours, row.cold, row.warm, row.onward)
+            for solved in (row.ours, row.cold, row.warm, row.finished)
         ]
         print(f"  {row.strength:.3e}" + "".join(cells))
 
 
 def _judge(rows: list[Row], comparison: Comparison) -> bool:
     """Print the figures beside their bars; whether all hold."""
-    higher, points = max(row.higher for row in rows), max(row.points for row in rows)
+    higher, compared = max(row.higher for row in rows), [row.points for row in rows if row.points is not None]
+    points = max(compared)
     cold, warm, cold_cpu, warm_cpu = (
         seconds[name] / seconds["ours"]
         for seconds in (comparison.seconds, comparison.cpu_seconds)
         for name in ("cold", "warm")
     )
-    short = sum(row.onward is not None for row in rows)
+    short = sum(row.short for row in rows)
     tops = [row.ours.top1 for row in rows]
     print(f"  top-1 on held-out images from {min(tops):.1f} to {max(tops):.1f} %")
     print(f"  scikit-learn stopped more than {HIGHER:g} above our objective at {short} of {len(rows)} strengths")
     print(f"  {cold:.1f} times as fast as cold, {warm:.1f} as warm; by CPU time {cold_cpu:.1f} and {warm_cpu:.1f}")
     judged = [
         (f"objective at most {higher:.1e} above scikit-learn's", higher <= HIGHER, f"{HIGHER:g}"),
-        (f"top-1 within {points:.2f} points", points <= POINTS, f"{POINTS:g}"),
+        (
+            f"top-1 within {points:.2f} points at {len(compared)} of {len(rows)} strengths",
+            points <= POINTS,
+            f"{POINTS:g}",
+        ),
         ("speed beside cold", cold >= COLD, f"{COLD:g}"),
         ("speed beside warm", warm >= WARM, f"{WARM:g}"),
     ]
