@@ -280,14 +280,14 @@ class Finetune:
 class Choice:
     """The fine-tuning of a cell: of its candidates, by their keys, the best on `select`, whose network is tested.
 
-    retrain: the images on which the best is trained once more, from the subject, before that (transfer).
+    retrain: the images on which the best is trained once more, from the subject, before that (transfer, segmentation).
     """
 
     kind: Literal["choice"]
     evaluation: str
     evaluation_version: int
     subject: str
-    data: FinetuneData
+    data: FinetuneData | SceneData
     candidates: tuple[str, ...]
     retrain: Literal["train+valid"] | None = _neutral(None)
 
@@ -376,6 +376,7 @@ class Detection:
 
     edges: the longest side of an image in training lies between these, in pixels; test_edge: in the test.
     anchors: their sizes in pixels. frozen: the encoder's weights stay, and the parts of detection alone learn.
+    samples: regions of an image that the box head trains on. warmup_steps: over these the learning rate rises from 0.
     """
 
     kind: Literal["detection"]
@@ -394,6 +395,8 @@ class Detection:
     momentum: float
     weight_decay: float
     seed: int
+    samples: int = _neutral(512)
+    warmup_steps: int = _neutral(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,5 +428,6 @@ class Depth:
 
 
 Subject = Pretrain | RandomEncoder | Imported
-Evaluation = Linear | Finetune | Choice | Logistic
+Tried = Finetune | Segmentation  # what a choice may be among
+Evaluation = Linear | Finetune | Choice | Logistic | Segmentation | Detection | Depth
 Spec = Subject | Evaluation
