@@ -30,16 +30,16 @@ def check_pretrain(spec: Pretrain) -> None:
 
 def _check_view(view: View, key: str) -> None:
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-        _within(getattr(view, name), 1.0, f"{key}.{name}")
+        within(getattr(view, name), 1.0, f"{key}.{name}")
     for name, limit in (("operations", 2), ("magnitude", 30)):
-        _within(getattr(view, name), limit, f"{key}.{name}")
+        within(getattr(view, name), limit, f"{key}.{name}")
     for name, most in (("crop_area", 1.0), ("blur_sigma", math.inf)):
         low, high = getattr(view, name)
         if not 0 < low <= high <= most:
             raise StructureError(f"{key}.{name}", f"must be a range above 0, not {low} to {high}")
 
 
-def _within(value: float, most: float, key: str) -> None:
+def within(value: float, most: float, key: str) -> None:
     if not 0 <= value <= most:
         wanted = f"must lie between 0 and {most:g}" if math.isfinite(most) else "must be at least 0"
         raise StructureError(key, f"{wanted}, not {value}")
@@ -48,7 +48,7 @@ def _within(value: float, most: float, key: str) -> None:
 def _check_objective(spec: Pretrain) -> None:
     objective = spec.objective
     _check_heads(spec)
-    _within(objective.beta, math.inf, "objective.beta")
+    within(objective.beta, math.inf, "objective.beta")
     if objective.beta > 0 and objective.temperature is None:
         raise StructureError("objective.beta", f"{objective.beta} needs an objective.temperature")
     if objective.beta == 0 and objective.temperature is not None:
@@ -157,7 +157,7 @@ def _check_optimizer(optimizer: Optimizer) -> None:
         ("predictor_multiplier", math.inf),
         ("projector_multiplier", math.inf),
     ):
-        _within(getattr(optimizer, name), most, f"optimizer.{name}")
+        within(getattr(optimizer, name), most, f"optimizer.{name}")
     if optimizer.name == "adam" and optimizer.momentum == 1.0:
         raise StructureError("optimizer.momentum", "must be below 1 for adam, which divides by 1 - momentum")
     if optimizer.name == "sgd" and optimizer.momentum == 0:
@@ -191,7 +191,7 @@ def check_linear(spec: Linear) -> None:
         _check_view(spec.data.view, "data.view")
     if spec.logit_clip is not None and spec.logit_clip <= 0:
         raise StructureError("logit_clip", f"must be above 0, not {spec.logit_clip}")
-    _within(spec.logit_penalty, math.inf, "logit_penalty")
+    within(spec.logit_penalty, math.inf, "logit_penalty")
 
 
 def check_logistic(spec: Logistic) -> None:
@@ -208,9 +208,17 @@ def check_logistic(spec: Logistic) -> None:
         raise StructureError("strengths.count", problem)
 
 
-def check_labelled(dataset: str, *records: RecordType) -> None:
-    """Classification needs a class for each image, or a flag for each class."""
+_LACKING: dict[RecordType, str] = {
+    "class": "no class",
+    "mask": "no mask",
+    "boxes": "no boxes",
+    "depth": "no depths",
+}
+
+
+def check_labelled(dataset: str, wanted: RecordType | None = None) -> None:
+    """An evaluation needs one kind of record for each image; without `wanted` a class, or a flag for each class."""
     record = DATASETS[dataset].record
-    if record not in (records or ("class", "labels")):
-        wanted = "no class" if records else "neither a class nor flags of classes"
-        raise StructureError("data.dataset", f"{dataset} has {wanted} for each image; it holds {record}")
+    if record not in ((wanted,) if wanted else ("class", "labels")):
+        lacking = _LACKING[wanted] if wanted else "neither a class nor flags of classes"
+        raise StructureError("data.dataset", f"{dataset} has {lacking} for each image; it holds {record}")

@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cache
-from typing import Any, Literal, TypeVar, get_type_hints
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from harness.config.check import check_linear, check_logistic, check_pretrain
-from harness.config.datasets import DATASETS
+from harness.config.check_scenes import check_depth, check_detection
+from harness.config.completion import complete, with_knobs, with_view, with_views
 from harness.config.document import Document
 from harness.config.errors import ConfigError
-from harness.config.files import Cell, FieldMap, ProfileFile, TableFile, named_file, read_profile, read_table
+from harness.config.files import Cell, FieldMap, ProfileFile, Section, TableFile, named_file, read_profile, read_table
 from harness.config.grid import Grid, check_grid
 from harness.config.identity import canonical, run_key
 from harness.config.layers import Layers
 from harness.config.scale import scale
-from harness.config.schema import Choice, Finetune, Imported, Linear, Logistic, Pretrain, RandomEncoder, Spec, Subject
+from harness.config.schema import (
+    Choice,
+    Depth,
+    Detection,
+    Imported,
+    Linear,
+    Logistic,
+    Pretrain,
+    RandomEncoder,
+    Spec,
+    Subject,
+    Tried,
+)
+from harness.config.segmentation_grid import SegmentationGrid, check_segmentation
 from harness.config.structure import unknown
 
-E = TypeVar("E", Linear, Logistic, Grid)
-Section = Literal["pretrain", "linear", "logistic", "finetune"]
+Asked = Linear | Logistic | Grid | SegmentationGrid | Detection | Depth  # by a file of experiments/evaluations
+Measured = Linear | Logistic | Choice | Detection | Depth  # what then has a cell's number
+# By the kind of the file, which also names the section of a profile that has its maps.
+_ASKED: dict[Section, tuple[type[Any], Callable[[Any], None]]] = {
+    "linear": (Linear, check_linear),
+    "logistic": (Logistic, check_logistic),
+    "finetune": (Grid, check_grid),
+    "segmentation": (SegmentationGrid, check_segmentation),
+    "detection": (Detection, check_detection),
+    "depth": (Depth, check_depth),
+}
 UNTRAINED = "untrained"  # the cell of the untrained encoder; no declared cell may take this id
 NO_EVALUATION = "none"
+_OF_NO_SUBJECT: dict[str, Any] = {"seed": 0, "subject": ""}
 _OF_EVALUATION = "evaluate."  # begins the keys of a grid that change the evaluation
 _CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")  # goes into file names, tags and `table5b:byol`
 
@@ -32,6 +55,8 @@ _CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")  # goes into file names, tags and `ta
 @dataclass(frozen=True)
 class Member:
     """One seed of one cell: what is evaluated, and how. The same run may be a member of many cells and tables.
+
+    It is the seed of what is evaluated, or of the evaluation where those are what the table's seeds tell apart.
 
     Where a cell asks for what a training measures of itself, the training stands in the place of the evaluation too.
     """
@@ -41,10 +66,10 @@ class Member:
     seed: int
     subject: Subject
     subject_key: str
-    evaluation: Linear | Logistic | Choice | Pretrain
+    evaluation: Measured | Pretrain
     evaluation_key: str
     at_paper_scale: bool  # the profile changes neither, so the number may be judged against the paper's
-    candidates: tuple[Finetune, ...] = ()  # that a choice is made among
+    candidates: tuple[Tried, ...] = ()  # that a choice is made among
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -103,6 +128,7 @@ class _Declared:
     evaluation: dict[str, _Change]
     untrained: bool = False
     imported: str | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,26 +191,31 @@ def _members(cell: _Declared, seeds: Sequence[int], source: _Source) -> Iterator
     """One member for each seed, which differ in that alone. An imported encoder has no seed; its evaluations have."""
     first, trained_as_in_paper = (_imported(cell), True) if cell.imported else _first(cell, source)
     evaluation, as_in_paper = (None, True) if cell.evaluate == NO_EVALUATION else _evaluation(cell, source)
-    for seed in seeds:
-        subject = first if isinstance(first, Imported) else replace(first, seed=seed)
+    of_evaluation = source.table.seeds_of == "evaluation"
+    if of_evaluation and not hasattr(evaluation, "seed"):
+        problem = f"cell '{cell.name}': evaluation '{cell.evaluate}' has no seed, and the table's seeds are its"
+        raise ConfigError(f"{cell.evaluate_where}: {problem}; leave out seeds_of, or name another evaluation")
+    for seed in seeds[: cell.seeds]:
+        subject = first if isinstance(first, Imported) else replace(first, seed=0 if of_evaluation else seed)
         key = run_key(subject)
-        own: Linear | Logistic | Choice | Pretrain
-        candidates: tuple[Finetune, ...] = ()
+        own: Measured | Pretrain
+        candidates: tuple[Tried, ...] = ()
         if evaluation is None:
             own = _measures_itself(subject, cell)
         else:
-            own, candidates = _of_subject(evaluation, key, seed if isinstance(first, Imported) else 0)
+            own, candidates = _of_subject(evaluation, key, seed if of_evaluation or cell.imported else 0)
         as_printed = as_in_paper and trained_as_in_paper
         yield Member(source.table.table, cell.name, seed, subject, key, own, run_key(own), as_printed, candidates)
 
 
-def _of_subject(
-    evaluation: Linear | Logistic | Grid, subject: str, seed: int
-) -> tuple[Linear | Logistic | Choice, tuple[Finetune, ...]]:
+def _of_subject(evaluation: Asked, subject: str, seed: int) -> tuple[Measured, tuple[Tried, ...]]:
     """What is run on a subject, and the candidates of a choice. A logistic regression has nothing random."""
     if isinstance(evaluation, Grid):
-        candidates = evaluation.candidates(subject, seed)
-        return evaluation.choice(subject, candidates), candidates
+        tuned = evaluation.candidates(subject, seed)
+        return evaluation.choice(subject, tuned), tuned
+    if isinstance(evaluation, SegmentationGrid):
+        segmented = evaluation.candidates(subject, seed)
+        return evaluation.choice(subject, segmented), segmented
     if isinstance(evaluation, Logistic):
         return replace(evaluation, subject=subject), ()
     return replace(evaluation, subject=subject, seed=seed), ()
@@ -237,6 +268,8 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
         where = document.where(key)
         recipe_where = document.where(f"{key}.recipe" if cell.recipe else "recipe")
         changed = [*cell.set, *(name for name in cell.grid if not name.startswith(_OF_EVALUATION))]
+        if cell.seeds is not None and not 1 <= cell.seeds <= len(declared.seeds):
+            raise ConfigError(f"{where}: seeds: must be 1 to the table's {len(declared.seeds)}, not {cell.seeds}")
         if (cell.untrained or cell.imported) and changed:
             kind = "untrained" if cell.untrained else "imported"
             raise ConfigError(f"{where}: an {kind} encoder has nothing to set; name a recipe or an import that is so")
@@ -262,6 +295,7 @@ def _cells(declared: TableFile, document: Document) -> Iterator[_Declared]:
                 evaluation,
                 cell.untrained,
                 cell.imported,
+                cell.seeds,
             )
 
 
@@ -287,108 +321,44 @@ def _grid(cell: Cell, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _pretrain(cell: _Declared, source: _Source) -> tuple[Pretrain, Pretrain]:
     """A cell in the paper's terms, and at the profile's scale."""
     recipe = named_file("recipes", cell.recipe, cell.recipe_where)
-    own = _with_knobs(_with_views(Layers(recipe, drop=("expected", "about"))), Pretrain)
+    own = with_knobs(with_views(Layers(recipe, drop=("expected", "about"))), Pretrain)
     layers = own.copy()
     for key, change in cell.changes.items():
         layers.set(key, change.value, change.where)
-        layers = _with_views(layers) if key == "data.views" else layers
+        layers = with_views(layers) if key == "data.views" else layers
     added = {"kind": "pretrain", "seed": 0}  # the table's seeds replace this one
-    paper = canonical(_complete(layers, added).build(Pretrain, check_pretrain))  # must hold before it is scaled
+    paper = canonical(complete(layers, added).build(Pretrain, check_pretrain))  # must hold before it is scaled
     scale(layers, own, source.maps("pretrain", cell.recipe), "recipe")
-    spec = canonical(_complete(layers, added).build(Pretrain, check_pretrain))
+    spec = canonical(complete(layers, added).build(Pretrain, check_pretrain))
     assert isinstance(paper, Pretrain)
     assert isinstance(spec, Pretrain)
     return paper, spec
 
 
-def _evaluation(cell: _Declared, source: _Source) -> tuple[Linear | Logistic | Grid, bool]:
+def _evaluation(cell: _Declared, source: _Source) -> tuple[Asked, bool]:
     """The evaluation of a cell, of no subject yet, and whether it is the paper's own."""
-    name = cell.evaluate
-    own = Layers(named_file("evaluations", name, cell.evaluate_where), drop=("about",))
-    kind = own.get("kind") if own.has("kind") else None
-    if kind == "finetune":
-        printed, grid = _scaled(own, Grid, check_grid, cell, source.maps("finetune", name), {"seed": 0})
-        return grid, grid == printed
-    if kind == "logistic":
-        asked, fits = _scaled(own, Logistic, check_logistic, cell, source.maps("logistic", name), {"subject": ""})
-        return fits, fits == asked
-    both = _scaled(own, Linear, check_linear, cell, source.maps("linear", name), {"seed": 0, "subject": ""})
-    paper, linear = (canonical(one) for one in both)
-    assert isinstance(linear, Linear)
-    return linear, linear == paper
-
-
-def _scaled(
-    own: Layers,
-    form: type[E],
-    check: Callable[[E], None],
-    cell: _Declared,
-    maps: Mapping[str, Sequence[tuple[FieldMap, str]]],
-    added: Mapping[str, Any],
-) -> tuple[E, E]:
-    """An evaluation in the paper's terms, and at the profile's scale."""
-    own = _with_knobs(own, form)
+    own = Layers(named_file("evaluations", cell.evaluate, cell.evaluate_where), drop=("about",))
+    section = next((name for name in _ASKED if own.has("kind") and name == own.get("kind")), None)
+    if section is None:
+        problem = unknown(own.get("kind"), _ASKED, "kind of evaluation") if own.has("kind") else "is missing"
+        raise ConfigError(f"{own.where('kind')}: kind: {problem}")
+    form, check = _ASKED[section]
+    added = {name: value for name, value in _OF_NO_SUBJECT.items() if name in {one.name for one in fields(form)}}
+    own = with_knobs(own, form)
     layers = own.copy()
     for key, change in cell.evaluation.items():
         layers.set(key, change.value, change.where)
-        layers = _with_view(layers) if key == "data.view" else layers
-    paper = _complete(layers, added).build(form, check)
-    scale(layers, own, maps, "evaluation")
-    return paper, _complete(layers, added).build(form, check)
+        layers = with_view(layers) if key == "data.view" else layers
+    paper = _one_form(complete(layers, added).build(form, check))
+    scale(layers, own, source.maps(section, cell.evaluate), "evaluation")
+    scaled = _one_form(complete(layers, added).build(form, check))
+    return scaled, scaled == paper
 
 
-def _with_knobs(layers: Layers, cls: type) -> Layers:
-    """What the schema gained later stands at its neutral value where a file leaves it out, so that cells can set it."""
-    for key, value in _knobs(cls).items():
-        section = key.rpartition(".")[0]
-        there = not section or (layers.has(section) and isinstance(layers.get(section), dict))
-        if there and not layers.has(key):
-            layers.add(key, value)
-    return layers
-
-
-@cache
-def _knobs(cls: type) -> dict[str, Any]:
-    """The dotted keys of a schema's fields that have a neutral value."""
-    knobs: dict[str, Any] = {}
-    hints = get_type_hints(cls)
-    for field in fields(cls):
-        if is_dataclass(hint := hints[field.name]) and isinstance(hint, type):
-            knobs |= {f"{field.name}.{key}": value for key, value in _knobs(hint).items()}
-        elif "neutral" in field.metadata:
-            knobs[field.name] = field.metadata["neutral"]
-    return knobs
-
-
-def _with_views(layers: Layers) -> Layers:
-    """`views: byol` stands for the file of that name, so that a spec holds every probability and range itself."""
-    if layers.has("data.views") and isinstance(name := layers.get("data.views"), str):
-        layers.include("data.views", named_file("views", name, layers.where("data.views")))
-    return layers
-
-
-def _with_view(layers: Layers) -> Layers:
-    """`view: byol.first` stands for one of the two distributions of a file of views."""
-    if isinstance(told := layers.get("data.view"), str):
-        where = layers.where("data.view")
-        name, _, part = told.partition(".")
-        document = named_file("views", name, where)
-        if part not in document.data:
-            raise ConfigError(f"{where}: data.view: '{told}' must name one of {name}'s: {name}.first or {name}.second")
-        layers.include("data.view", document, part)
-    return layers
-
-
-def _complete(layers: Layers, added: Mapping[str, Any]) -> Layers:
-    """Add what no file sets: the dataset's facts, and `added`."""
-    layers = layers.copy()
-    for key, value in added.items():
-        layers.add(key, value)
-    if layers.has("data.dataset"):  # if not, the schema will say so
-        name = layers.get("data.dataset")
-        if not isinstance(name, str) or name not in DATASETS:
-            problem = unknown(name, DATASETS, "dataset")
-            raise ConfigError(f"{layers.where('data.dataset')}: data.dataset: {problem}")
-        for fact, value in DATASETS[name].identity().items():
-            layers.add(f"data.{fact}", value)
-    return layers
+def _one_form(asked: Asked) -> Asked:
+    """Of linear evaluations that mean the same; what a grid stands for has one."""
+    if not isinstance(asked, Linear):
+        return asked
+    linear = canonical(asked)
+    assert isinstance(linear, Linear)
+    return linear

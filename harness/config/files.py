@@ -6,13 +6,15 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from harness.config.document import Document, read_yaml, shown
 from harness.config.errors import ConfigError
 from harness.config.structure import StructureError, structure, unknown
 
 T = TypeVar("T")
+# Of a profile: maps of what is trained, and of each kind of evaluation.
+Section = Literal["pretrain", "linear", "logistic", "finetune", "segmentation", "detection", "depth"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Cell:
     evaluation: its own in place of the table's; `none` where what its training measures of itself is all that is asked.
     untrained: the recipe's encoder as initialised, which only the evaluation trains on.
     imported: an encoder of experiments/imported, by name, in place of what the recipe would train.
+    seeds: how many of the table's, the first ones; all without it.
     """
 
     id: str
@@ -33,11 +36,15 @@ class Cell:
     recipe: str | None = None
     untrained: bool = False
     imported: str | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableFile:
-    """experiments/tables/table<ID>.yaml: which runs a table of the paper asks for."""
+    """experiments/tables/table<ID>.yaml: which runs a table of the paper asks for.
+
+    seeds_of: what the seeds tell apart: pretrainings, each evaluated with seed 0, or evaluations of that of seed 0.
+    """
 
     table: str
     question: str
@@ -45,6 +52,7 @@ class TableFile:
     seeds: tuple[int, ...]
     evaluate: str
     cells: tuple[Cell, ...]
+    seeds_of: Literal["subject", "evaluation"] = "subject"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,9 @@ class ProfileFile:
     linear: dict[str, FieldMap] = field(default_factory=dict)
     logistic: dict[str, FieldMap] = field(default_factory=dict)
     finetune: dict[str, FieldMap] = field(default_factory=dict)
+    segmentation: dict[str, FieldMap] = field(default_factory=dict)
+    detection: dict[str, FieldMap] = field(default_factory=dict)
+    depth: dict[str, FieldMap] = field(default_factory=dict)
     own: dict[str, dict[str, FieldMap]] = field(default_factory=dict)
     untrained: bool = False  # evaluate the untrained encoder too, for each table's footer
     stand_ins: bool = False
@@ -173,7 +184,7 @@ def read_table(table: str) -> tuple[TableFile, Document]:
 def read_profile(name: str) -> tuple[ProfileFile, Document]:
     document = named_file("profiles", name)
     parsed = read_as(ProfileFile, document)
-    sections = {name: getattr(parsed, name) for name in ("pretrain", "linear", "logistic", "finetune")}
+    sections = {name: getattr(parsed, name) for name in get_args(Section)}
     for own, maps in parsed.own.items():
         if own not in (known := [*_names("recipes"), *_names("evaluations")]):
             raise document.error(f"own.{own}", unknown(own, known, "recipe or evaluation"))

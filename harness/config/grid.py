@@ -89,7 +89,7 @@ def check_grid(grid: Grid) -> None:
     """Raise StructureError with the key that is at odds with the rest."""
     check_labelled(grid.data.dataset)
     _check_length(grid)
-    _check_tried("learning_rates", grid.learning_rates)
+    check_tried("learning_rates", grid.learning_rates)
     decays = grid.weight_decays
     if not decays or len(set(decays)) < len(decays) or min(decays) < 0:
         raise StructureError("weight_decays", f"must name at least one, each once and at least 0, not {list(decays)}")
@@ -122,10 +122,10 @@ def _check_length(grid: Grid) -> None:
         return
     if grid.epochs is None:
         raise StructureError("epochs", "is missing; say how long with epochs or with steps")
-    _check_tried("epochs", grid.epochs)
+    check_tried("epochs", grid.epochs)
 
 
-def _check_tried(name: str, values: Sequence[float]) -> None:
+def check_tried(name: str, values: Sequence[float]) -> None:
     if not values or len(set(values)) < len(values) or min(values) <= 0:
         raise StructureError(name, f"must name at least one, each once and above 0, not {list(values)}")
 

@@ -283,14 +283,14 @@ class Finetune:
 class Choice:
     """The fine-tuning of a cell: of its candidates, by their keys, the best on `select`, whose network is tested.
 
-    retrain: the images on which the best is trained once more, from the subject, before that (transfer).
+    retrain: the images on which the best is trained once more, from the subject, before that (transfer, segmentation).
     """
 
     kind: Literal["choice"]
     evaluation: str
     evaluation_version: int
     subject: str
-    data: FinetuneData
+    data: FinetuneData | SceneData
     candidates: tuple[str, ...]
     retrain: Literal["train+valid"] | None = _neutral(None)
 
@@ -335,6 +335,102 @@ class Logistic:
     strengths: Strengths
 
 
+@dataclass(frozen=True, kw_only=True)
+class SceneData:
+    """Images that carry a mask, boxes or depths."""
+
+    dataset: str
+    train: Literal["train", "train+valid"]
+    select: Literal["valid"]
+    test: Literal["test"]
+    version: int
+    split_id: str
+    store: str
+    stand_in: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """One candidate of a segmentation: FCN on the encoder, all of it trained on masks, and its mean IoU on `select`.
+
+    crop: side of the square that is cut from the image scaled by one of `scales`; what lies outside the image is void.
+    The learning rate is that of `batch` images and falls to a tenth at each of `drops`, in parts of the steps.
+    """
+
+    kind: Literal["segmentation"]
+    evaluation_version: int
+    subject: str
+    data: SceneData
+    crop: int
+    scales: tuple[float, float]
+    flip: float
+    learning_rate: float
+    drops: tuple[float, ...]
+    steps: int
+    batch: int
+    momentum: float
+    weight_decay: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """Faster R-CNN on the encoder to its fourth stage, the fifth its box head; trained once, nothing chosen, tested.
+
+    edges: the longest side of an image in training lies between these, in pixels; test_edge: in the test.
+    anchors: their sizes in pixels. frozen: the encoder's weights stay, and the parts of detection alone learn.
+    samples: regions of an image that the box head trains on. warmup_steps: over these the learning rate rises from 0.
+    """
+
+    kind: Literal["detection"]
+    evaluation: str
+    evaluation_version: int
+    subject: str
+    data: SceneData
+    edges: tuple[int, int]
+    test_edge: int
+    anchors: tuple[int, ...]
+    frozen: bool
+    learning_rate: float
+    drops: tuple[float, ...]
+    steps: int
+    batch: int
+    momentum: float
+    weight_decay: float
+    seed: int
+    samples: int = _neutral(512)
+    warmup_steps: int = _neutral(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """Up-projections on the encoder, all of it trained on depths by the reverse Huber loss; nothing chosen, tested.
+
+    frame: height and width to which frames are resized; crop: height and width of the centre that is used.
+    brightness and hue are the largest offsets, saturation a range of factors; grayscale and flip are probabilities.
+    """
+
+    kind: Literal["depth"]
+    evaluation: str
+    evaluation_version: int
+    subject: str
+    data: SceneData
+    frame: tuple[int, int]
+    crop: tuple[int, int]
+    flip: float
+    grayscale: float
+    brightness: float
+    saturation: tuple[float, float]
+    hue: float
+    learning_rate: float
+    steps: int
+    batch: int
+    momentum: float
+    weight_decay: float
+    seed: int
+
+
 Subject = Pretrain | RandomEncoder | Imported
-Evaluation = Linear | Finetune | Choice | Logistic
+Tried = Finetune | Segmentation  # what a choice may be among
+Evaluation = Linear | Finetune | Choice | Logistic | Segmentation | Detection | Depth
 Spec = Subject | Evaluation

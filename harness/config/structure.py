@@ -87,7 +87,7 @@ def _union(hint: Any, data: object, key: str) -> Any:
     rest = [option for option in options if option is not type(None)]
     if len(rest) == 1:
         return _convert(rest[0], data, key)
-    if isinstance(data, Mapping) and all(is_dataclass(option) for option in rest):  # told apart by their `kind`
+    if isinstance(data, Mapping) and all(map(_has_kind, rest)):
         for option in rest:
             if data.get("kind") in get_args(_hints(option)["kind"]):
                 return _convert(option, data, key)
@@ -98,6 +98,11 @@ def _union(hint: Any, data: object, key: str) -> Any:
         except StructureError:
             continue
     raise StructureError(key, f"{_shown(data)} fits none of {', '.join(getattr(o, '__name__', str(o)) for o in rest)}")
+
+
+def _has_kind(option: Any) -> bool:
+    """Whether it is a dataclass that its `kind` tells apart from others."""
+    return isinstance(option, type) and is_dataclass(option) and "kind" in _hints(option)
 
 
 def _literal(hint: Any, data: object, key: str) -> object:

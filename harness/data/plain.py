@@ -58,20 +58,21 @@ class Plain:
 
     def _crop(self, request: Request, row: int, out: Tensor) -> None:
         """All views of one image into `out`, (V, size, size, 3)."""
-        image = self._image(int(request.positions[row]))[None]
+        image = decoded(self.beton, int(request.positions[row]))[None]
         for view, draws in zip(out, request.draws, strict=True):
             one = Draws(**{field.name: getattr(draws, field.name)[row : row + 1] for field in fields(Draws)})
             view.copy_(augment.crop(image, one, out.shape[1])[0])
 
-    def _image(self, position: int) -> Tensor:
-        beton = self.beton
-        data = torch.from_numpy(beton.image(position).copy())
-        if beton.encoding == "rgb":
-            return data.view(int(beton.heights[position]), int(beton.widths[position]), 3)
-        try:
-            return decode_jpeg(data, mode=ImageReadMode.RGB).permute(1, 2, 0)
-        except RuntimeError as error:
-            raise DataError(
-                f"{beton.path}: image {beton.indices[position]} cannot be decoded ({error}); "
-                f"run `harness prepare {beton.path.parent.name} --check`"
-            ) from error
+
+def decoded(beton: Beton, position: int) -> Tensor:
+    """The pixels of an image, (H, W, 3) in uint8; a JPEG file by the slow, exact DCT."""
+    data = torch.from_numpy(beton.image(position).copy())
+    if beton.encoding == "rgb":
+        return data.view(int(beton.heights[position]), int(beton.widths[position]), 3)
+    try:
+        return decode_jpeg(data, mode=ImageReadMode.RGB).permute(1, 2, 0)
+    except RuntimeError as error:
+        raise DataError(
+            f"{beton.path}: image {beton.indices[position]} cannot be decoded ({error}); "
+            f"run `harness prepare {beton.path.parent.name} --check`"
+        ) from error

@@ -1,37 +1,38 @@
-"""The choice among fine-tuned networks: by what was held out, written down, and only then a test of the chosen one."""
+"""The choice among trained networks: by what was held out, written down, and only then a test of the chosen one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from harness.config.datasets import DATASETS
-from harness.config.schema import Choice, Finetune
-from harness.evaluation.finetune import logits
+from harness.config.schema import Choice, Finetune, Tried
 from harness.evaluation.linear import Scores
-from harness.evaluation.scoring import Scorer
 from harness.evaluation.sealed import Seal, Selection
-from harness.models.networks import Classifier
 from harness.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a fine-tuning tried, its run, and its score on the held-out images; None where it diverged."""
+    """What was tried, its run, and its score on the held-out images; None where it diverged."""
 
     name: str
     key: str
     score: float | None
 
 
-def names(tried: Sequence[Finetune]) -> list[str]:
+def held_out(spec: Tried) -> str:
+    """The result by which candidates are compared: the metric of their dataset, of what was held out."""
+    return f"{spec.kind}.{spec.data.select}.{DATASETS[spec.data.dataset].metric}"
+
+
+def names(tried: Sequence[Tried]) -> list[str]:
     """What tells candidates apart. Their weight decay is named where they have several."""
     decays = len({one.weight_decay for one in tried}) > 1
     return [
         f"learning_rate={one.learning_rate}, "
         + (f"weight_decay={one.weight_decay}, " if decays else "")
-        + (f"steps={one.steps}" if one.epochs is None else f"epochs={one.epochs}")
+        + (f"epochs={one.epochs}" if isinstance(one, Finetune) and one.epochs is not None else f"steps={one.steps}")
         for one in tried
     ]
 
@@ -48,14 +49,14 @@ def select(spec: Choice, candidates: Sequence[Candidate]) -> Selection:
 def choose(
     spec: Choice,
     candidates: Sequence[Candidate],
-    network: Callable[[str], Classifier],
-    scorer: Scorer,
+    ready: Callable[[str], Callable[[], dict[str, float]]],
     seal: Seal,
     ranks: Ranks,
 ) -> Scores:
-    """Record the best of `candidates`, one of which has a score, and test what `network` makes of its run."""
+    """Record the best of `candidates`, one of which has a score; then make `ready` the network of its run, which gives
+    its test, and open that.
+    """
     selection = select(spec, candidates)
     record = ranks.first_alone(lambda: seal.record(selection))
-    chosen = network(candidates[selection.chosen].key).eval()
-    (found,) = seal.open(selection, lambda: scorer.scores(spec.data.test, 1, partial(logits, chosen)))
+    found = seal.open(selection, ready(candidates[selection.chosen].key))
     return Scores({f"{spec.evaluation}.{name}": value for name, value in found.items()}, record)

@@ -21,6 +21,7 @@ from harness.data.draws import crop_flip
 from harness.data.errors import DataError
 from harness.data.prepare import Dataset
 from harness.data.records import DIFFICULT, PRESENT, decode_labels
+from harness.evaluation.choice import held_out
 from harness.evaluation.scoring import Scorer
 from harness.models import norm
 from harness.models.networks import Classifier
@@ -34,11 +35,6 @@ from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.step import descend
 from harness.training.supervision import diagnosed
-
-
-def held_out(dataset: str) -> str:
-    """The result by which candidates on a dataset are compared: its own metric, of what was held out."""
-    return f"finetune.valid.{DATASETS[dataset].metric}"
 
 
 @torch.no_grad()
@@ -146,9 +142,13 @@ class Finetuning:
 
     def results(self) -> dict[str, float]:
         """The score on what was held out. Of a list's images none is counted that it was trained on."""
-        data, network = self.spec.data, self.network.eval()
-        (found,) = self._scorer.scores(data.select, 1, partial(logits, network), apart_from=data.train)
-        return {held_out(data.dataset): found[DATASETS[data.dataset].metric]}
+        data = self.spec.data
+        return {held_out(self.spec): self.scores(data.select, apart_from=data.train)[DATASETS[data.dataset].metric]}
+
+    def scores(self, split: str, apart_from: str | None = None) -> dict[str, float]:
+        """The metrics of the network by their short names, as Scorer has them."""
+        (found,) = self._scorer.scores(split, 1, partial(logits, self.network.eval()), apart_from)
+        return found
 
     @property
     def tested(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from harness.config.identity import plain
-from harness.config.schema import Choice, Finetune, Spec
+from harness.config.schema import Choice, Depth, Detection, Spec, Tried
 from harness.launch.observer import Observer
 from harness.launch.place import Place
 from harness.launch.specs import read_spec
@@ -53,7 +53,7 @@ class Begun:
         if rank == 0:
             self.lease.check()
             self.runs.write(ended)
-            if isinstance(self.spec, Finetune | Choice):  # one of thousands, from which nobody goes on
+            if isinstance(self.spec, Tried | Choice | Detection | Depth):  # from which nobody goes on
                 shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return ended
 

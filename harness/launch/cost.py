@@ -12,11 +12,25 @@ from harness.config.datasets import DATASETS
 from harness.config.document import read_yaml, shown
 from harness.config.errors import ConfigError
 from harness.config.files import project_root, read_as
-from harness.config.schema import Choice, Evaluation, Finetune, Linear, Logistic, Pretrain, Spec, Subject
+from harness.config.schema import (
+    Choice,
+    Depth,
+    Detection,
+    Evaluation,
+    Finetune,
+    FinetuneData,
+    Linear,
+    Logistic,
+    Pretrain,
+    Segmentation,
+    Spec,
+    Subject,
+)
 from harness.launch.machines import Machine
 
 PARAMETER_BYTES = 4
 PASSES = 20  # over the features that a fit takes; an assumption, the forward passes cost more
+REGIONS = 1000  # of an image that a detector's box head sees in the test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +43,23 @@ class EncoderCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderCosts:
+class SceneCost:
+    """Of one network on an encoder: parameters, and multiply-adds of one forward pass of one image of `HxW` pixels.
+
+    region: of what a detector does with one region of it; the others are then of what it does before.
+    """
+
+    parameters: int
+    multiply_adds: dict[str, int]
+    region: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """scenes: by kind of run and encoder."""
+
     encoders: dict[str, EncoderCost]
+    scenes: dict[str, dict[str, SceneCost]]
 
 
 class Form(NamedTuple):
@@ -80,9 +109,13 @@ class Cost:
 
 
 @cache
-def encoder_costs() -> dict[str, EncoderCost]:
+def costs() -> Costs:
     """experiments/costs.yaml, which a test holds against counting."""
-    return read_as(EncoderCosts, read_yaml(project_root() / "experiments" / "costs.yaml")).encoders
+    return read_as(Costs, read_yaml(project_root() / "experiments" / "costs.yaml"))
+
+
+def encoder_costs() -> dict[str, EncoderCost]:
+    return costs().encoders
 
 
 def cost(spec: Spec, others: Mapping[str, Spec], scale: Scale) -> Cost:
@@ -102,16 +135,32 @@ def work(spec: Spec, others: Mapping[str, Spec]) -> Work:
         return _linear(spec, subject)
     if isinstance(spec, Logistic):
         return _logistic(spec, subject)
-    return _finetune(spec, subject) if isinstance(spec, Finetune) else _choice(spec, subject, others)
+    if isinstance(spec, Finetune):
+        return _finetune(spec, subject)
+    if isinstance(spec, Choice):
+        return _choice(spec, subject, others)
+    return _detection(spec, subject) if isinstance(spec, Detection) else _scenes(spec, subject)
 
 
 def _encoder(form: Form) -> tuple[EncoderCost, int]:
     name, size = form.encoder, form.image_size
-    where = shown(project_root() / "experiments" / "costs.yaml")
     known = encoder_costs()
     if name not in known or size not in known[name].multiply_adds:
-        raise ConfigError(f"{where}: has no cost of {name} at {size} px; count it with harness.models.flops")
+        raise _uncounted(f"{name} at {size} px")
     return known[name], known[name].multiply_adds[size]
+
+
+def _network(kind: str, encoder: str, height: int, width: int) -> tuple[SceneCost, int]:
+    size = f"{height}x{width}"
+    known = costs().scenes.get(kind, {}).get(encoder)
+    if known is None or size not in known.multiply_adds:
+        raise _uncounted(f"{kind} by {encoder} at {size} px")
+    return known, known.multiply_adds[size]
+
+
+def _uncounted(what: str) -> ConfigError:
+    where = shown(project_root() / "experiments" / "costs.yaml")
+    return ConfigError(f"{where}: has no cost of {what}; count it with harness.models.flops")
 
 
 def _mlp(widths: tuple[int, ...]) -> int:
@@ -140,9 +189,9 @@ def _pretrain(spec: Pretrain) -> Work:
     return Work(form, 2.0 * per_image * images, disk)
 
 
-def _evaluated(spec: Evaluation, subject: Subject) -> Form:
+def _evaluated(spec: Evaluation, subject: Subject, image_size: int) -> Form:
     model = subject.model if isinstance(subject, Pretrain) else subject
-    return Form(spec.kind, f"{model.encoder}_x{model.width}", spec.data.image_size)
+    return Form(spec.kind, f"{model.encoder}_x{model.width}", image_size)
 
 
 def _finetune(spec: Finetune, subject: Subject) -> Work:
@@ -150,7 +199,7 @@ def _finetune(spec: Finetune, subject: Subject) -> Work:
 
     On disk, two checkpoints of network and momentum, and the network where a choice tests it: not of one of steps.
     """
-    form = _evaluated(spec, subject)
+    form = _evaluated(spec, subject, spec.data.image_size)
     encoder, forward = _encoder(form)
     facts = DATASETS[spec.data.dataset]
     head = encoder.features * facts.classes
@@ -161,14 +210,18 @@ def _finetune(spec: Finetune, subject: Subject) -> Work:
 
 def _choice(spec: Choice, subject: Subject, others: Mapping[str, Spec]) -> Work:
     """One forward pass a test image; and where it trains once more, as much as its longest candidate would there."""
-    form = _evaluated(spec, subject)
+    tried = [others[key] for key in spec.candidates] if spec.retrain else []
+    segmented = next((one for one in tried if isinstance(one, Segmentation)), None)
+    if segmented is not None:
+        return _scenes(segmented, subject, spec)
+    assert isinstance(spec.data, FinetuneData), "a choice is among fine-tunings or segmentations"
+    form = _evaluated(spec, subject, spec.data.image_size)
     encoder, forward = _encoder(form)
     facts = DATASETS[spec.data.dataset]
     head = encoder.features * facts.classes
     images, disk = facts.images(spec.data.test), 0
     if spec.retrain is not None:
-        candidates = [one for one in (others[key] for key in spec.candidates) if isinstance(one, Finetune)]
-        images += 3 * max(_trained(one, spec.retrain) for one in candidates)
+        images += 3 * max(_trained(one, spec.retrain) for one in tried if isinstance(one, Finetune))
         disk = PARAMETER_BYTES * 4 * (encoder.parameters + head)
     return Work(form, 2.0 * images * (forward + head), disk)
 
@@ -180,11 +233,41 @@ def _trained(spec: Finetune, split: str) -> int:
     return spec.epochs * DATASETS[spec.data.dataset].images(split)
 
 
+def _scenes(spec: Segmentation | Depth, subject: Subject, choice: Choice | None = None) -> Work:
+    """Three forward passes an image and update (one of them forward), and one an image that is scored: of those that
+    choose for a candidate, else of the test. `choice` trains as its candidate `spec` does.
+
+    On disk, two checkpoints of network and momentum.
+    """
+    height, width = (spec.crop, spec.crop) if isinstance(spec, Segmentation) else spec.crop
+    form = _evaluated(choice or spec, subject, max(height, width))
+    network, forward = _network(spec.kind, form.encoder, height, width)
+    candidate = isinstance(spec, Segmentation) and choice is None
+    images = 3 * spec.steps * spec.batch
+    images += DATASETS[spec.data.dataset].images(spec.data.select if candidate else spec.data.test)
+    return Work(form, 2.0 * images * forward, PARAMETER_BYTES * 4 * network.parameters)
+
+
+def _detection(spec: Detection, subject: Subject) -> Work:
+    """As many passes, of images and of their regions; frozen, one of images alone (the proposals' own are next to it
+    nothing). Images are taken to be 4 to 3, and training ones as large as their mean over the range of edges.
+    """
+    edge = spec.test_edge
+    form = _evaluated(spec, subject, edge)
+    network, forward = _network(spec.kind, form.encoder, 3 * edge // 4, edge)
+    low, high = spec.edges
+    larger = (low * low + low * high + high * high) / 3 / edge**2
+    trained = (1 if spec.frozen else 3) * forward * larger + 3 * spec.samples * network.region
+    tested = forward + REGIONS * network.region
+    seen = spec.steps * spec.batch * trained + DATASETS[spec.data.dataset].images(spec.data.test) * tested
+    return Work(form, 2.0 * seen, PARAMETER_BYTES * 4 * network.parameters)
+
+
 def _logistic(spec: Logistic, subject: Subject) -> Work:
     """One forward pass an image. Each of PASSES multiplies features with weights and with the gradient of logits, for
     every lambda on the training images; for one, on these and those that choose. On disk, the features.
     """
-    form = _evaluated(spec, subject)
+    form = _evaluated(spec, subject, spec.data.image_size)
     encoder, forward = _encoder(form)
     data, facts = spec.data, DATASETS[spec.data.dataset]
     train, select, test = (facts.images(split) for split in (data.train, data.select, data.test))
@@ -196,7 +279,7 @@ def _logistic(spec: Logistic, subject: Subject) -> Work:
 
 def _linear(spec: Linear, subject: Subject) -> Work:
     """One forward pass an image and epoch; the heads' own cost is thousands of times smaller."""
-    form = _evaluated(spec, subject)
+    form = _evaluated(spec, subject, spec.data.image_size)
     encoder, forward = _encoder(form)
     facts = DATASETS[spec.data.dataset]
     heads = len(spec.learning_rates) * encoder.features * facts.classes

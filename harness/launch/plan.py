@@ -13,7 +13,16 @@ from harness.tracking.lease import is_free
 from harness.tracking.record import FINISHED, RecordError, Runs
 
 # What waits for nothing, what waits for that, and so on.
-STAGES = {"pretrain": 0, "linear": 1, "logistic": 1, "finetune": 1, "choice": 2}
+STAGES = {
+    "pretrain": 0,
+    "linear": 1,
+    "logistic": 1,
+    "finetune": 1,
+    "segmentation": 1,
+    "detection": 1,
+    "depth": 1,
+    "choice": 2,
+}
 
 Status = Literal["done", "diverged", "failed", "running", "interrupted", "missing", "unreadable"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.config.datasets import DATASETS
-from harness.config.schema import Choice, Finetune, Linear, Logistic, Pretrain
+from harness.config.schema import Choice, Depth, Detection, Finetune, Linear, Logistic, Pretrain, Segmentation
 from harness.launch.cost import encoder_costs
 from harness.launch.plan import Plan, Planned
 from harness.launch.site import Site
@@ -67,6 +67,8 @@ def updates(run: Planned) -> float:
     spec = run.spec
     if isinstance(spec, Pretrain):
         return spec.schedule.epochs * DATASETS[spec.data.dataset].images(spec.data.split) / spec.schedule.update_batch
+    if isinstance(spec, Segmentation | Detection | Depth):
+        return float(spec.steps)
     assert isinstance(spec, Linear | Finetune), "nothing else is trained by updates"
     if spec.epochs is None:
         return float(spec.steps or 0)

@@ -10,7 +10,7 @@ from functools import partial
 
 from harness.config.errors import ConfigError
 from harness.config.identity import run_key
-from harness.config.schema import Imported
+from harness.config.schema import Imported, Tried
 from harness.launch.board import Board
 from harness.launch.cluster import connected
 from harness.launch.place import Place
@@ -100,7 +100,7 @@ def _standing(runs: Runs, run: Planned) -> Status:
 
 def _finished(plan: Plan) -> set[str]:
     """What need not be waited for: done, untrained, imported, or a candidate that diverged."""
-    done = {run.key for run in plan.runs if run.status == "done" or (run.finished and run.kind == "finetune")}
+    done = {run.key for run in plan.runs if run.status == "done" or (run.finished and isinstance(run.spec, Tried))}
     return done | {key for key, subject in plan.subjects.items() if subject.kind != "pretrain"}
 
 

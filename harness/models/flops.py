@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +17,15 @@ def multiply_adds(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     shadow = copy.deepcopy(module).to("meta").eval()
     total = 0
 
-    def count(layer: nn.Module, _: Any, output: Tensor) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        # each output value is one inner product with a weight[i], whatever its kernel and groups
-        total += output.numel() * layer.get_parameter("weight")[0].numel()
+        # each output value is one inner product with a weight[i], whatever its kernel and groups; a transposed
+        # convolution adds each input value times a weight[i]
+        values = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += values.numel() * layer.get_parameter("weight")[0].numel()
 
     for layer in shadow.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             layer.register_forward_hook(count)
     with torch.no_grad():
         shadow(torch.empty(input_shape, device="meta"))

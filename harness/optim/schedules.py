@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 
@@ -19,6 +20,11 @@ def peak_learning_rate(base: float, batch: int, optimizer: Literal["lars", "sgd"
 def cosine(update: int, total: int, peak: float) -> float:
     """Half a cosine from `peak` at 0 to 0 at `total`, and 0 beyond."""
     return peak * (math.cos(math.pi * min(update / total, 1)) + 1) / 2
+
+
+def tenths(update: int, total: int, peak: float, drops: Sequence[float]) -> float:
+    """`peak`, and a tenth of what it was from each of `drops` on, which are parts of `total`."""
+    return peak / 10 ** sum(update >= drop * total for drop in drops)
 
 
 def learning_rate(

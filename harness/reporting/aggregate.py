@@ -86,7 +86,7 @@ def _status(states: list[str]) -> Status:
 
 
 def _without_runs(cell: str, metric: str, paper: PaperNumber | None, status: Status, ours: float | None) -> CellNumber:
-    """A number that is quoted, awaited, or described."""
+    """A number that is quoted, or described."""
     return CellNumber(cell, metric, ours, None, 0, 0, paper, status, collapsed=0, diverged=0, run_keys=())
 
 
@@ -148,8 +148,7 @@ def build_table(
 def _printed(layout: Layout, collected: Mapping[str, list[SeedResult]]) -> Iterable[tuple[str, str]]:
     """Cells and metrics in the order of the rows; of a table restricted to one cell, that cell alone."""
     cells = {cell: group for row in layout.rows for group, cell in cells_of(row).items()}
-    apart = {*layout.quoted, *layout.awaited}
-    restricted = bool(collected) and any(cell not in collected and cell not in apart for cell in cells)
+    restricted = bool(collected) and any(cell not in collected and cell not in layout.quoted for cell in cells)
     for cell, group in cells.items():
         if cell in collected or not restricted:
             yield from ((cell, metric) for metric in layout.metrics_of(group))

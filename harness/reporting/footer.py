@@ -56,14 +56,26 @@ def _spread(table: Table) -> Iterator[str]:
     untrained = [f"{METRICS[metric].title} {ours_text(number)}" for metric, number in table.untrained.items()]
     if untrained:
         yield f"The untrained encoder has {', '.join(untrained)}."
-    seeds = max((number.wanted for number in table.numbers.values()), default=0)
-    if seeds > 1:
-        yield f"Mean of {seeds} seeds, ± half the range where that is above {HALF_RANGE_SHOWN}."
+    yield from _means(table)
     if table.layout.metrics_stand_below:
         measured: dict[str, list[str]] = defaultdict(list)
         for name, group in table.layout.groups.items():
             measured[METRICS[table.layout.metrics_of(name)[0]].title].append(group.title)
-        yield "; ".join(f"{metric}: {', '.join(titles)}" for metric, titles in measured.items()) + "."
+        told = [f"{metric}: {', '.join(titles)}" for metric, titles in measured.items() if titles != [metric]]
+        if told:
+            yield f"{'; '.join(told)}."
+
+
+def _means(table: Table) -> Iterator[str]:
+    """How many seeds; the metrics are named where others have one."""
+    of: dict[int, list[str]] = defaultdict(list)
+    for number in table.numbers.values():
+        if number.wanted:
+            of[number.wanted].append(METRICS[number.metric].title)
+    for seeds, metrics in sorted(of.items()):
+        if seeds > 1:
+            what = f" ({', '.join(dict.fromkeys(metrics))})" if len(of) > 1 else ""
+            yield f"Mean of {seeds} seeds{what}, ± half the range where that is above {HALF_RANGE_SHOWN}."
 
 
 def _verdicts(table: Table) -> Iterator[str]:
@@ -87,15 +99,15 @@ def _missing(table: Table) -> Iterator[str]:
     metrics = Counter(number.cell for number in ours)
     for number in ours:
         if number.status != "complete":
-            lacking[_state(number, table.layout.table == COUNTED)][number.cell].append(METRICS[number.metric].title)
+            lacking[_state(number)][number.cell].append(METRICS[number.metric].title)
     for state, cells in lacking.items():
         names = [f"{cell} ({', '.join(of)})" if len(of) < metrics[cell] else cell for cell, of in cells.items()]
         yield f"{state}: {'every cell' if set(names) == set(metrics) and len(names) > 1 else ', '.join(names)}."
 
 
-def _state(number: CellNumber, counted: bool) -> str:
+def _state(number: CellNumber) -> str:
     data = f"data not prepared here, run {' and '.join(number.commands)}" if number.commands else ""
     if not number.wanted:
-        return f"D{data[1:]}" if data else "Data not prepared here" if counted else "No run of this is declared yet"
+        return f"D{data[1:]}" if data else "Data not prepared here"
     state = f"{number.status.capitalize()}, {number.seeds} of {number.wanted} seeds finished"
     return f"{state}; {data}" if data else state

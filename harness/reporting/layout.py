@@ -60,7 +60,7 @@ class Layout:
     merged: columns of which equal neighbours are printed once.
     settings: columns that name a field of the run, whose value at other scales than the paper's stands beside it.
     doubts: where the paper, or what is left of it, contradicts itself. notes: what else a reader should know.
-    quoted: cells that the paper quotes from other work. awaited: cells of ours that no runs are declared for.
+    quoted: cells that the paper quotes from other work.
     """
 
     table: str
@@ -77,7 +77,6 @@ class Layout:
     settings: dict[str, str] = field(default_factory=dict)
     bold: Bold = Bold()
     quoted: tuple[str, ...] = ()
-    awaited: tuple[str, ...] = ()
 
     def metrics_of(self, group: str) -> tuple[str, ...]:
         own = self.groups[group].metrics if group in self.groups else ()
@@ -120,7 +119,7 @@ def layout_ids() -> list[str]:
 
 
 def read_layout(table: str, cells: tuple[str, ...]) -> Layout:
-    """The layout of a table whose rows must be exactly its declared cells, and what it quotes, awaits or describes."""
+    """The layout of a table whose rows must be exactly its declared cells, and what it quotes or describes."""
     document = read_yaml(project_root() / "tables" / f"table{table}.yaml")
     layout = read_as(Layout, document)
     if layout.table != table:
@@ -129,7 +128,6 @@ def read_layout(table: str, cells: tuple[str, ...]) -> Layout:
         layout,
         rows=tuple(_rows(layout, document)),
         quoted=tuple(cell for told in layout.quoted for cell in _of_groups(layout, told).values()),
-        awaited=tuple(cell for told in layout.awaited for cell in _of_groups(layout, told).values()),
     )
     _check_rows(layout, document, cells)
     _check_metrics(layout, document)
@@ -167,13 +165,11 @@ def _of_groups(layout: Layout, cells: str) -> dict[str, str]:
 
 
 def _check_rows(layout: Layout, document: Document, declared: tuple[str, ...]) -> None:
-    for name, listed in (("quoted", layout.quoted), ("awaited", layout.awaited)):
-        for cell in listed:
-            if cell in declared:
-                raise document.error(
-                    name, f"'{cell}' has runs: experiments/tables/table{layout.table}.yaml declares it"
-                )
-    cells = (*declared, *layout.quoted, *layout.awaited, *described_cells(layout.table))
+    for cell in layout.quoted:
+        if cell in declared:
+            problem = f"'{cell}' has runs: experiments/tables/table{layout.table}.yaml declares it"
+            raise document.error("quoted", problem)
+    cells = (*declared, *layout.quoted, *described_cells(layout.table))
     shown = [(number, cell) for number, row in enumerate(layout.rows) for cell in cells_of(row).values()]
     for number, cell in shown:
         _known(cell, cells, "cell", document, f"rows[{number}]")

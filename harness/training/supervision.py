@@ -86,12 +86,15 @@ class Supervised:
 
 
 def diagnosed(last: tuple[Tensor, Tensor], rates: Rates, updates: int, ranks: Ranks) -> dict[str, float]:
-    """Numbers on the last of so many updates, of which each rank has its loss and the share that it named rightly.
+    """Numbers on the last of so many updates, of which each rank has its loss and the share that it named rightly."""
+    loss, named = last
+    return {**descended(loss, rates, updates, ranks), "train_top1": 100 * float(ranks.average(named))}
 
-    Raises Diverged where the loss is none.
-    """
-    loss, named = (float(ranks.average(one)) for one in last)
-    numbers = {"loss": loss, "learning_rate": rates.learning_rate(updates - 1), "updates": float(updates)}
-    if not math.isfinite(loss):
+
+def descended(loss: Tensor, rates: Rates, updates: int, ranks: Ranks) -> dict[str, float]:
+    """Numbers on the last of so many updates, of which each rank has its loss. Raises Diverged where that is none."""
+    mean = float(ranks.average(loss))
+    numbers = {"loss": mean, "learning_rate": rates.learning_rate(updates - 1), "updates": float(updates)}
+    if not math.isfinite(mean):
         raise Diverged(updates, numbers)
-    return {**numbers, "train_top1": 100 * named}
+    return numbers

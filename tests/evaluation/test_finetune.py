@@ -30,7 +30,8 @@ from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import add_list, open_dataset
 from harness.data.records import ABSENT, DIFFICULT, PRESENT, decode_labels
-from harness.evaluation.finetune import Finetuning, HopelessError, chance, check_classes, held_out, statistics_share
+from harness.evaluation.choice import held_out
+from harness.evaluation.finetune import Finetuning, HopelessError, chance, check_classes, statistics_share
 from harness.evaluation.scoring import Scorer
 from harness.models.norm import BatchNorm
 from harness.models.resnet import ResNet
@@ -277,7 +278,7 @@ def test_the_held_out_accuracy(task: Finetuning, digits: Dataset, tmp_path: Path
     again.network.load_state_dict(load_file(tmp_path / "network.safetensors"))
     labels = Beton(digits.beton("valid")).labels[digits.indices("valid")]
     named = held_out_logits(again, digits).argmax(1)
-    assert results == {held_out("digits"): pytest.approx(100 * accuracy_score(labels, named))}
+    assert results == {held_out(task.spec): pytest.approx(100 * accuracy_score(labels, named))}
 
 
 def test_a_loss_that_is_no_number_ends_it(task: Finetuning) -> None:
@@ -298,7 +299,7 @@ def test_a_hopeless_candidate_ends_at_half_time(spec: Finetune, digits: Dataset,
         run(begun(useless, digits), tmp_path / "useless")
     unasked = begun(replace(useless, hopeless_points=None), digits)
     run(unasked, tmp_path / "unasked")
-    assert unasked.results()[held_out("digits")] < 40
+    assert unasked.results()[held_out(spec)] < 40
     plain, watched = begun(spec, digits), begun(replace(spec, hopeless_points=0.0), digits)
     assert run(plain, tmp_path / "plain").reports == run(watched, tmp_path / "watched").reports
 

@@ -66,11 +66,13 @@ class Graph:
         return left
 
     def hours(self, keys: Collection[str]) -> float:
-        flops = sum(work(self.specs[key], self.subjects).flops for key in keys)
+        known = {**self.subjects, **self.specs}
+        flops = sum(work(self.specs[key], known).flops for key in keys)
         return flops / (MACHINE.assumed_tflops * 1e12 * 3600)
 
     def disk(self, keys: Collection[str]) -> int:
-        return sum(work(self.specs[key], self.subjects).disk_bytes for key in keys)
+        known = {**self.subjects, **self.specs}
+        return sum(work(self.specs[key], known).disk_bytes for key in keys)
 
 
 class Remembered(Runs):

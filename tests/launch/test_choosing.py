@@ -18,7 +18,7 @@ import torch.distributed as dist
 from harness.config.datasets import DATASETS
 from harness.config.schema import Choice, Finetune, FinetuneData, RandomEncoder
 from harness.data.prepare import open_dataset, prepare
-from harness.evaluation.finetune import Finetuning, held_out, logits
+from harness.evaluation.finetune import Finetuning, logits
 from harness.evaluation.scoring import Scorer
 from harness.launch.encoder import encoder_of
 from harness.launch.housekeeping import NETWORK
@@ -142,7 +142,7 @@ def test_the_best_is_trained_on_train_and_validation_and_tested(
     spec = read_spec(here.runs, here.choice)
     assert isinstance(spec, Choice)
     ended = [here.runs.read(key) for key in spec.candidates]
-    scores = [one.results.get(held_out(dataset)) for one in ended if one is not None]
+    scores = [one.results.get(f"finetune.valid.{DATASETS[dataset].metric}") for one in ended if one is not None]
     assert scores[0] is None
     assert record.selection["scores"] == scores
     best = max((score, -number) for number, score in enumerate(scores) if score is not None)[1]

@@ -6,17 +6,32 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.config.datasets import DATASETS
 from harness.config.errors import ConfigError
 from harness.config.expand import expand
-from harness.config.schema import Linear, Pretrain, RandomEncoder
-from harness.launch.cost import PASSES, Form, Scale, Speed, cost, encoder_costs
+from harness.config.files import profile_names
+from harness.config.schema import Depth, Detection, Linear, Pretrain, RandomEncoder, Segmentation
+from harness.evaluation.depth import filters
+from harness.launch.cost import (
+    PASSES,
+    REGIONS,
+    Form,
+    Scale,
+    Speed,
+    cost,
+    costs,
+    encoder_costs,
+)
 from harness.launch.machines import Machine
+from harness.models.depth import DepthNetwork
+from harness.models.detection import POOLED, FasterRCNN
 from harness.models.flops import multiply_adds
 from harness.models.networks import Classifier
 from harness.models.resnet import ENCODERS, ResNet
+from harness.models.segmentation import FCN
 from harness.training.ranks import Ranks
 from harness.training.state import build_state, build_supervised
 from harness.training.step import Plan, group_loss
@@ -194,3 +209,109 @@ def test_an_encoder_nobody_counted_is_named() -> None:
     odd = replace(evaluation, data=replace(evaluation.data, image_size=17))
     with pytest.raises(ConfigError, match="at 17 px"):
         cost(odd, {odd.subject: spec}, SCALE)
+
+
+class _Maps(nn.Module):
+    """What a detector does with an image before it looks at regions."""
+
+    def __init__(self, network: FasterRCNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        encoder = self.network.encoder
+        self.network.proposals.head([encoder.maps(x, encoder.stages[:-1])])
+        return x
+
+
+class _Region(_Maps):
+    """What it does with one, of 14 x 14 positions."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.network.regions.box_predictor(self.network.regions.box_head(x))
+        return x
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, known in costs().scenes.items() for name in known])
+def test_figures_of_scenes_are_what_counting_gives(kind: str, name: str) -> None:
+    """Likewise, of the networks of segmentation, detection and depth, with the paper's 20 classes and anchors."""
+    figure, (encoder, _, width) = costs().scenes[kind][name], name.rpartition("_x")
+    with torch.device("meta"):
+        body = ResNet(encoder, int(width))
+        if kind == "segmentation":
+            model: nn.Module = FCN(body, 21)
+        elif kind == "depth":
+            model = DepthNetwork(body, filters(body))
+        else:
+            model = FasterRCNN(body, 20)
+    assert figure.parameters == sum(parameter.numel() for parameter in model.parameters())
+    seen = _Maps(model) if isinstance(model, FasterRCNN) else model
+    for size, count in figure.multiply_adds.items():
+        height, width_px = (int(side) for side in size.split("x"))
+        padded = [-(-side // body.stride) * body.stride for side in (height, width_px)]
+        shape = padded if kind == "detection" else [height, width_px]
+        assert count == multiply_adds(seen, (1, 3, *shape)), f"at {size} px"
+    if isinstance(model, FasterRCNN):
+        channels = body.get_parameter(f"{body.stages[-1]}.0.conv1.weight").shape[1]
+        assert figure.region == multiply_adds(_Region(model), (1, channels, POOLED, POOLED))
+        assert model.eval().proposals.post_nms_top_n() == REGIONS
+
+
+@pytest.mark.parametrize("profile", profile_names())
+@pytest.mark.parametrize("table", ["4a", "4b", "detection"])
+def test_every_profile_has_a_price(table: str, profile: str) -> None:
+    """Protects `plan`: the sizes at which each profile trains on scenes have been counted."""
+    for member in expand(table, profile, 1).members:
+        for key, spec in member.specs.items():
+            assert cost(spec, member.specs, SCALE).flops > 0, key
+
+
+def test_segmentations_cost_what_they_train_and_score() -> None:
+    """Three passes for each image of an update, one for each that is scored: held out for candidates, then the test."""
+    member = expand("4a", "laptop", 1, "byol_segmentation").members[0]
+    one = member.candidates[0]
+    assert isinstance(one, Segmentation)
+    figure = costs().scenes["segmentation"]["resnet_tiny_x1"]
+    pass_flops = 2 * figure.multiply_adds[f"{one.crop}x{one.crop}"]
+    found = cost(one, member.specs, SCALE)
+    assert found.flops == pytest.approx(pass_flops * (3 * one.steps * one.batch + 30), rel=1e-12)
+    assert found.form == Form("segmentation", "resnet_tiny_x1", one.crop)
+    chosen = cost(member.evaluation, member.specs, SCALE)
+    assert chosen.flops == pytest.approx(pass_flops * (3 * one.steps * one.batch + 50), rel=1e-12)
+    assert chosen.form == Form("choice", "resnet_tiny_x1", one.crop)
+    assert chosen.disk_bytes == found.disk_bytes == 4 * 4 * figure.parameters
+
+
+def test_depths_cost_what_they_train_and_score() -> None:
+    """Likewise, of what is trained once and tested."""
+    member = expand("4b", "laptop", 1, "byol").members[0]
+    spec = member.evaluation
+    assert isinstance(spec, Depth)
+    height, width = spec.crop
+    forward = 2 * costs().scenes["depth"]["resnet_tiny_x1"].multiply_adds[f"{height}x{width}"]
+    expected = forward * (3 * spec.steps * spec.batch + 10)
+    assert cost(spec, member.specs, SCALE).flops == pytest.approx(expected, rel=1e-12)
+
+
+def test_detections_cost_their_regions() -> None:
+    """Images as large as the mean over a range, by brute force, and the regions that the box head sees of each."""
+    member = expand("4a", "laptop", 1, "byol_detection").members[0]
+    spec = member.evaluation
+    assert isinstance(spec, Detection)
+    figure = costs().scenes["detection"]["resnet_tiny_x1"]
+    maps = figure.multiply_adds[f"{3 * spec.test_edge // 4}x{spec.test_edge}"]
+    edges = [spec.edges[0] + (spec.edges[1] - spec.edges[0]) * (i + 0.5) / 10_000 for i in range(10_000)]
+    area = sum((edge / spec.test_edge) ** 2 for edge in edges) / len(edges)
+    trained, tested = 3 * (maps * area + spec.samples * figure.region), maps + 1000 * figure.region
+    expected = 2 * (spec.steps * spec.batch * trained + 50 * tested)
+    assert cost(spec, member.specs, SCALE).flops == pytest.approx(expected, rel=1e-6)
+    frozen = cost(replace(spec, frozen=True), member.specs, SCALE).flops
+    assert expected - frozen == pytest.approx(2 * spec.steps * spec.batch * 2 * maps * area, rel=1e-6)
+
+
+def test_a_size_that_nobody_counted() -> None:
+    """Protects from a plan that leaves out what it cannot price."""
+    member = expand("4b", "laptop", 1, "byol").members[0]
+    spec = replace(member.evaluation, crop=(60, 60))
+    with pytest.raises(ConfigError, match=r"costs\.yaml: has no cost of depth by resnet_tiny_x1 at 60x60 px"):
+        cost(spec, member.specs, SCALE)

@@ -21,7 +21,7 @@ from harness.data.draws import Draws, centre
 from harness.data.errors import DataError
 from harness.data.loader import Loader
 from harness.data.prepare import open_dataset
-from harness.evaluation.finetune import held_out
+from harness.evaluation.choice import held_out
 from harness.launch.encoder import encoder_of
 from harness.launch.place import Place
 from harness.launch.specs import read_spec, write_spec
@@ -114,9 +114,9 @@ def test_a_fine_tuning_and_its_choice(runs: Runs, place: Place) -> None:
         execute(key, place)
     found = [execute(write_spec(runs, one), place) for one in (first, second)]
     assert [record.state for record in found] == ["done", "done"]
-    assert all(set(record.results) == {held_out("digits")} for record in found)
+    assert all(set(record.results) == {held_out(first)} for record in found)
     record = execute(key, place)
-    scores = [one.results[held_out("digits")] for one in found]
+    scores = [one.results[held_out(first)] for one in found]
     best = scores.index(max(scores))
     assert record.selection["scores"] == scores
     assert record.selection["chosen"] == record.selection["candidates"][best]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.optim.schedules import learning_rate, peak_learning_rate, tau, total_updates
+from harness.optim.schedules import learning_rate, peak_learning_rate, tau, tenths, total_updates
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "reference_schedules.npz")
 IMAGES = 1281167
@@ -66,3 +66,14 @@ def test_no_decay_stays_at_the_peak_after_the_warmup() -> None:
 def test_a_constant_tau_never_moves() -> None:
     """The RAFT paper's target: no cosine."""
     assert {tau(k, 100, 0.996, "constant") for k in range(101)} == {0.996}
+
+
+def test_a_rate_falls_to_a_tenth_at_each_drop() -> None:
+    """Segmentation's 70 % and 90 % of 30,000 updates, and detection's million and 1.2 million of 1.5, to the update."""
+    wanted = [(0, 0.1), (20_999, 0.1), (21_000, 0.01), (26_999, 0.01), (27_000, 0.001), (29_999, 0.001)]
+    for update, rate in wanted:
+        assert tenths(update, 30_000, 0.1, (0.7, 0.9)) == pytest.approx(rate, rel=1e-12)
+    drops = (2 / 3, 0.8)
+    for update, rate in [(999_999, 1e-3), (1_000_000, 1e-4), (1_199_999, 1e-4), (1_200_000, 1e-5)]:
+        assert tenths(update, 1_500_000, 1e-3, drops) == pytest.approx(rate, rel=1e-12)
+    assert tenths(99, 100, 0.3, ()) == 0.3

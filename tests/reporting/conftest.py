@@ -102,7 +102,7 @@ def example() -> Callable[..., Table]:
         expansion, store = expanded(table, profile), MemoryStore()
         for member in expansion.members:
             fates = FATES[state][expansion.cells.index(member.cell) % len(FATES[state])]
-            told, of, to = fates[member.seed], member.subject_key, member.evaluation_key
+            told, of, to = fates[member.seed % len(fates)], member.subject_key, member.evaluation_key
             results = {
                 metric: made_up(member.cell, metric, member.seed) if told == "done" else math.nan for metric in METRICS
             }

@@ -11,6 +11,7 @@ from typing import Any
 from harness.config.expand import Member, declared_cells, expand
 from harness.config.files import table_ids
 from harness.config.identity import plain
+from harness.config.metrics import METRICS
 from harness.config.schema import RandomEncoder
 from harness.reporting.aggregate import Table, build_table
 from harness.reporting.collect import collect
@@ -20,8 +21,8 @@ from harness.tracking.record import Record, State
 from harness.tracking.spool import Point
 from harness.tracking.store import Stored
 
-TRANSFER = ("transfer.top1", "transfer.mean_per_class", "transfer.map11")
-LINEAR = ("linear_imagenet.top1", "linear_imagenet.top5", "linear_raft.top1", *TRANSFER)
+ELSEWHERE = tuple(name for name in METRICS if name.startswith(("transfer.", "segmentation.", "detection.", "depth.")))
+SCORES = ("linear_imagenet.top1", "linear_imagenet.top5", "linear_raft.top1", *ELSEWHERE)
 FATES: tuple[State | None, ...] = (*["done"] * 30, "failed", "diverged", "running", None, None)
 STATES: tuple[State, ...] = ("failed", "diverged", "running")  # of seed 0 of a table's second to fourth cell
 
@@ -90,7 +91,7 @@ def _hold(results: Held, member: Member, layout: Layout, place: int) -> None:
     """The run of an encoder, unless an earlier cell had it, and of its evaluation where that can be."""
     rule = random.Random(f"{member.table}:{member.cell}:{member.seed}")
     paper = layout.paper.get(member.cell, {})
-    mean = next((paper[metric].mean for metric in LINEAR if metric in paper), 60.0)
+    mean = next((paper[metric].mean for metric in SCORES if metric in paper), 60.0)
     fate = "done" if place == 0 else rule.choice(FATES)
     if member.seed == 0 and 0 < place <= len(STATES):
         fate = STATES[place - 1]
@@ -106,7 +107,7 @@ def _hold(results: Held, member: Member, layout: Layout, place: int) -> None:
             "linear_imagenet.top1": top1,
             "linear_imagenet.top5": min(top1 + 18.3, 99.0),
             "linear_raft.top1": top1,
-            **dict.fromkeys(TRANSFER, top1),
+            **dict.fromkeys(ELSEWHERE, top1),
         }
         results.hold(_record(member.evaluation_key, member.evaluation, "done", scores, {}))
 

@@ -135,7 +135,7 @@ def test_a_verdict_needs_the_papers_scale(table: Build) -> None:
 
 
 def test_every_printed_cell_has_a_number(example: Build) -> None:
-    """Protects what reads tables by cell and metric: quoted, awaited and described cells have numbers too."""
+    """Protects what reads tables by cell and metric: quoted and described cells have numbers too."""
     for name in layout_ids():
         made = example(name, "partial")
         for cell, told in made.layout.paper.items():

@@ -59,7 +59,7 @@ def test_what_a_row_says_is_what_its_cell_does() -> None:
 
 # Every table of the BYOL paper, those of RAFT's with numbers, and ours.
 TABLES = """1a 1b 2a 2b 3 4a 4b 5a 5b 6 7 8 9 10 11 12 13 14a 14b 15a 15b 16 17 18 19 20 21 22
-    extras fractions fractions_encoders raft1 raft3 simclr_steps"""
+    detection extras fractions fractions_encoders raft1 raft3 simclr_steps"""
 
 
 def test_every_table_has_a_layout() -> None:
@@ -70,7 +70,7 @@ def test_every_table_has_a_layout() -> None:
 
 @pytest.mark.parametrize("table", layout_ids())
 def test_declarations_and_layouts_agree(table: str) -> None:
-    """Protects each cell: declared with its runs, or said to be quoted or awaited; read_layout refuses the rest."""
+    """Protects each cell: declared with its runs, or said to be quoted; read_layout refuses the rest."""
     declared = declared_cells(table) if table in table_ids() else ()
     layout = read_layout(table, declared)
     shown = [cell for row in layout.rows for cell in cells_of(row).values()]
@@ -151,7 +151,7 @@ def test_tables_that_repeat_others() -> None:
             6,
             "quoted: 'byol' has runs: experiments/tables/table5b.yaml declares it",
         ),
-        ("rows:\n", "awaited: [more]\nrows:\n", 7, "rows: has no row for more"),
+        ("rows:\n", "quoted: [more]\nrows:\n", 7, "rows: has no row for more"),
         ("rows:\n", "merged: [lable]\nrows:\n", 6, "merged: unknown column 'lable'; did you mean 'label'?"),
         ("rows:\n", "bold: {within: lable}\nrows:\n", 6, "bold.within: unknown column 'lable'"),
         ("rows:\n", "settings: {beta: objective.bta}\nrows:\n", 6, "settings.beta: 'objective.bta' is no field"),

@@ -92,7 +92,7 @@ def page(report: Report) -> Element:
 
 @pytest.fixture(scope="module")
 def small() -> Report:
-    return sample_report(tables=("5b", "11"))
+    return sample_report(tables=("5b", "10"))
 
 
 def judgement(text: str, reason: str = "2 of 3 seeds") -> Judgement:
@@ -193,7 +193,7 @@ def test_hostile_texts_stay_texts(small: Report) -> None:
     held = Held(f"http://{HOSTILE}", dict(results.stored), dict(results.records))
     held.hold(replace(results.records[key], error=HOSTILE, commit=HOSTILE, notes=(HOSTILE,)))
     claims = (judgement(HOSTILE, HOSTILE),)
-    tables = (replace(table, layout=layout), table_of(small, "11"))
+    tables = (replace(table, layout=layout), table_of(small, "10"))
     root = read(replace(small, tables=tables, results=held, judgements=claims, profile=HOSTILE))
     assert len(list(root.all("script"))) == 2
     assert not list(root.all("img"))
@@ -321,8 +321,8 @@ def test_small_and_quick(report: Report) -> None:
 
 
 def test_a_table_without_runs(small: Report) -> None:
-    """What the paper quotes, and what has no runs yet, has no button, as there is nothing to open."""
-    table: Table = table_of(small, "11")
-    article = read(small).one("article", id="table11")
-    assert {n.status for n in table.numbers.values()} == {"pending", "quoted"}
+    """What is counted, not run, has no button, as there is nothing to open."""
+    table: Table = table_of(small, "10")
+    article = read(small).one("article", id="table10")
+    assert {n.status for n in table.numbers.values()} == {"pending"}
     assert not list(article.all("button"))
