@@ -60,3 +60,11 @@ def choose(
     record = ranks.first_alone(lambda: seal.record(selection))
     found = seal.open(selection, ready(candidates[selection.chosen].key))
     return Scores({f"{spec.evaluation}.{name}": value for name, value in found.items()}, record)
+
+
+def take(evaluation: str, metric: str, test: Callable[[], dict[str, float]], seal: Seal, ranks: Ranks) -> Scores:
+    """Record that there is one candidate, the protocol as printed, of which nothing was held out; then test it."""
+    selection = Selection(f"{evaluation}.{metric}", ("as printed",), (None,))
+    record = ranks.first_alone(lambda: seal.record(selection))
+    found = seal.open(selection, test)
+    return Scores({f"{evaluation}.{name}": value for name, value in found.items()}, record)

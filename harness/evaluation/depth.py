@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.config.schema import Depth, Optimizer
+from harness.config.schema import Depth
 from harness.data.dataset import Dataset
 from harness.data.depth_frames import CentralFrame, Frame, Frames, RandomFrame
 from harness.data.scenes import Scenes
+from harness.evaluation.choice import take
 from harness.evaluation.depth_errors import DepthTally
 from harness.evaluation.linear import Scores
-from harness.evaluation.sealed import Seal, Selection
+from harness.evaluation.sealed import Seal
 from harness.models import norm
 from harness.models.depth import FILTERS, DepthNetwork
 from harness.models.resnet import ResNet
 from harness.objectives.huber import reverse_huber
-from harness.optim.build import build_optimizer
 from harness.training import preflight
 from harness.training.ranks import Ranks
 from harness.training.scene_feed import SceneFeed
 from harness.training.step import descend
 from harness.training.supervision import descended
+from harness.training.tuned import Tuned
 
 PAPERS_FEATURES = 2048  # of the ResNet-50, on which the paper has FILTERS
 SCORE_BATCH = 16
 
 
-class DepthTraining:
+class DepthTraining(Tuned[DepthNetwork]):
     """Batch statistics are those of the whole update batch, and the running ones are what the network is tested by.
 
     The learning rate is constant, as the paper states one number.
@@ -48,27 +48,12 @@ class DepthTraining:
         frame = RandomFrame(spec.frame, spec.crop, *drawn)
         self._feed = SceneFeed[Frame](dataset, spec.data.train, spec.seed, frame, ranks, threads)
         torch.manual_seed(spec.seed)
-        self.network = DepthNetwork(encoder, filters(encoder))
-        self.network.to(device).train()
-        norm.set_group(self.network, ranks.group)
-        rule = Optimizer(
-            name="sgd",
-            base_lr=spec.learning_rate,
-            weight_decay=spec.weight_decay,
-            momentum=spec.momentum,
-            trust=None,
-        )
-        decoder = nn.ModuleList([self.network.head, self.network.prediction])
-        self.optimizer = build_optimizer(rule, self.network.encoder, decoder, None)
-        self.updates = 0
+        network = DepthNetwork(encoder, filters(encoder))
+        network.to(device).train()
+        norm.set_group(network, ranks.group)
+        decoder = nn.ModuleList([network.head, network.prediction])
+        super().__init__(spec, self._feed, network, network.encoder, decoder)
         self._last: Tensor | None = None  # the loss of the update just made
-
-    @property
-    def networks(self) -> list[nn.Module]:
-        return [self.network]
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
 
     def learning_rate(self, _step: int) -> float:
         return self.spec.learning_rate
@@ -89,26 +74,8 @@ class DepthTraining:
         return descended(self._last, self, self.updates, self.ranks)
 
     def score(self, seal: Seal) -> Scores:
-        """Open the test split for what the last update left: one candidate, of which nothing was held out."""
-        selection = Selection(f"{self.spec.evaluation}.pct_1.25", ("as printed",), (None,))
-        record = self.ranks.first_alone(lambda: seal.record(selection))
-        found = seal.open(selection, self._tested)
-        return Scores({f"{self.spec.evaluation}.{name}": value for name, value in found.items()}, record)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["updates"]
-
-    def close(self) -> None:
-        self._feed.close()
+        """Open the test split for what the last update left."""
+        return take(self.spec.evaluation, "pct_1.25", self._tested, seal, self.ranks)
 
     def _images(self, batch: Frames) -> Tensor:
         """As the network takes them."""

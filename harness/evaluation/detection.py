@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum, unique
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.config.schema import Detection, Optimizer
+from harness.config.schema import Detection
 from harness.data.prepare import Dataset
 from harness.data.records import decode_boxes
 from harness.data.scenes import Scenes, uniforms
+from harness.evaluation.choice import take
 from harness.evaluation.detections import BoxTally
 from harness.evaluation.linear import Scores
-from harness.evaluation.sealed import Seal, Selection
+from harness.evaluation.sealed import Seal
 from harness.models.detection import DETECTIONS, FasterRCNN
 from harness.models.resnet import ResNet
-from harness.optim.build import build_optimizer
 from harness.optim.schedules import tenths
 from harness.training import preflight
 from harness.training.ranks import Ranks
 from harness.training.scene_feed import SceneFeed
 from harness.training.step import descend
 from harness.training.supervision import descended
+from harness.training.tuned import Tuned
 
 SCORE_BATCH = 16  # images that are read at once; each passes the network alone
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")  # as torchvision names them
@@ -49,7 +50,7 @@ class Example(NamedTuple):
     seed: int
 
 
-class DetectionTraining:
+class DetectionTraining(Tuned[FasterRCNN]):
     """The loss of an update is the mean over its images of each one's own, for which it passes the network alone.
 
     Batch norm keeps the statistics of pretraining, and what is drawn is drawn for each image by its number: the other
@@ -67,28 +68,10 @@ class DetectionTraining:
         self._dataset, self._threads = dataset, threads
         self._feed = SceneFeed(dataset, spec.data.train, spec.seed, self._example, ranks, threads)
         torch.manual_seed(spec.seed)
-        self.network = FasterRCNN(
-            encoder, dataset.classes, frozen=spec.frozen, anchors=spec.anchors, sampled=spec.samples
-        )
-        self.network.to(device, torch.get_default_dtype()).train()
-        rule = Optimizer(
-            name="sgd",
-            base_lr=spec.learning_rate,
-            weight_decay=spec.weight_decay,
-            momentum=spec.momentum,
-            trust=None,
-        )
-        parts = (self.network.encoder, self.network.proposals, self.network.regions)
-        self.optimizer = build_optimizer(rule, *parts)
-        self.updates = 0
+        network = FasterRCNN(encoder, dataset.classes, frozen=spec.frozen, anchors=spec.anchors, sampled=spec.samples)
+        network.to(device, torch.get_default_dtype()).train()
+        super().__init__(spec, self._feed, network, network.encoder, network.proposals, network.regions)
         self._last: Tensor | None = None  # the losses of the update just made, in the order of LOSSES
-
-    @property
-    def networks(self) -> list[nn.Module]:
-        return [self.network]
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
 
     def learning_rate(self, step: int) -> float:
         spec = self.spec
@@ -120,26 +103,8 @@ class DetectionTraining:
         return numbers | dict(zip(LOSSES, self.ranks.average(self._last).tolist(), strict=True))
 
     def score(self, seal: Seal) -> Scores:
-        """Open the test split for what the last update left: one candidate, of which nothing was held out."""
-        selection = Selection(f"{self.spec.evaluation}.ap50", ("as printed",), (None,))
-        record = self.ranks.first_alone(lambda: seal.record(selection))
-        found = seal.open(selection, self._tested)
-        return Scores({f"{self.spec.evaluation}.{name}": value for name, value in found.items()}, record)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["updates"]
-
-    def close(self) -> None:
-        self._feed.close()
+        """Open the test split for what the last update left."""
+        return take(self.spec.evaluation, "ap50", self._tested, seal, self.ranks)
 
     def _example(self, epoch: int, number: int, pixels: Tensor, target: bytes) -> Example:
         drawn = uniforms(self.spec.seed, epoch, number, len(Slot))

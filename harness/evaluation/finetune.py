@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.config.datasets import DATASETS, RecordType
 from harness.config.durable import write_durably
-from harness.config.schema import Finetune, Optimizer
+from harness.config.schema import Finetune
 from harness.data.beton import Beton
 from harness.data.draws import crop_flip
 from harness.data.errors import DataError
@@ -27,7 +26,6 @@ from harness.models import norm
 from harness.models.networks import Classifier
 from harness.models.resnet import ResNet
 from harness.objectives.supervised import flags_loss, supervised_loss
-from harness.optim.build import build_optimizer
 from harness.optim.schedules import cosine, peak_learning_rate, total_updates
 from harness.training import preflight
 from harness.training.feed import Fed, Feed
@@ -35,6 +33,7 @@ from harness.training.loop import Diverged
 from harness.training.ranks import Ranks
 from harness.training.step import descend
 from harness.training.supervision import diagnosed
+from harness.training.tuned import Tuned
 
 
 @torch.no_grad()
@@ -70,7 +69,7 @@ class HopelessError(Diverged):
         self.args = (f"ended at update {updates}: {score:.1f} on what was held out, where chance is {guessed:.1f}",)
 
 
-class Finetuning:
+class Finetuning(Tuned[Classifier]):
     """Batch statistics are those of the whole update batch, and the running ones are what the network is scored by."""
 
     name = "finetune"
@@ -85,28 +84,13 @@ class Finetuning:
         self._loss = loss_of(dataset.facts.record)
         self.total = updates(spec, self._feed.images)
         torch.manual_seed(spec.seed)
-        self.network = Classifier(encoder, dataset.classes)
-        self.network.to(device, getattr(torch, spec.precision)).train()
-        norm.set_group(self.network, ranks.group)
+        network = Classifier(encoder, dataset.classes)
+        network.to(device, getattr(torch, spec.precision)).train()
+        norm.set_group(network, ranks.group)
         if spec.statistics_steps is not None:
-            norm.set_momentum(self.network, statistics_share(spec.statistics_steps, self._feed.images, spec.batch))
-        rule = Optimizer(
-            name="sgd",
-            base_lr=spec.learning_rate,
-            weight_decay=spec.weight_decay,
-            momentum=spec.momentum,
-            trust=None,
-        )
-        self.optimizer = build_optimizer(rule, self.network.encoder, self.network.classifier, None)
-        self.updates = 0
+            norm.set_momentum(network, statistics_share(spec.statistics_steps, self._feed.images, spec.batch))
+        super().__init__(spec, self._feed, network, network.encoder, network.classifier)
         self._last: tuple[Tensor, Tensor] | None = None  # of the update just made: the loss, the share named rightly
-
-    @property
-    def networks(self) -> list[nn.Module]:
-        return [self.network]
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
 
     def learning_rate(self, step: int) -> float:
         return cosine(step, self.total, peak_learning_rate(self.spec.learning_rate, self.spec.batch))
@@ -159,21 +143,6 @@ class Finetuning:
         """Encoder and classifier with running statistics, for the choice to test."""
         tensors = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         write_durably(path, lambda file: file.write(save(tensors)))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["updates"]
-
-    def close(self) -> None:
-        self._feed.close()
 
 
 def loss_of(record: RecordType) -> Callable[[Tensor, Tensor], Tensor]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.config.schema import Optimizer, Segmentation
+from harness.config.schema import Segmentation
 from harness.data.dataset import Dataset
 from harness.data.mask_crops import CentralCrop, MaskCrop, MaskCrops, RandomCrop
 from harness.data.records import VOID
@@ -20,18 +19,18 @@ from harness.models import norm
 from harness.models.resnet import ResNet
 from harness.models.segmentation import FCN
 from harness.objectives.pixels import pixel_loss
-from harness.optim.build import build_optimizer
 from harness.optim.schedules import tenths
 from harness.training import preflight
 from harness.training.ranks import Ranks
 from harness.training.scene_feed import SceneFeed
 from harness.training.step import descend
 from harness.training.supervision import descended
+from harness.training.tuned import Tuned
 
 SCORE_BATCH = 16
 
 
-class SegmentationTraining:
+class SegmentationTraining(Tuned[FCN]):
     """Batch statistics are those of the whole update batch, and the running ones are what the network is scored by."""
 
     name = "segmentation"
@@ -44,28 +43,13 @@ class SegmentationTraining:
         crop = RandomCrop(spec.crop, spec.scales, spec.flip, spec.seed)
         self._feed = SceneFeed[MaskCrop](dataset, spec.data.train, spec.seed, crop, ranks, threads)
         torch.manual_seed(spec.seed)
-        self.network = FCN(encoder, dataset.classes)
-        self.network.to(device).train()
-        norm.set_group(self.network, ranks.group)
-        rule = Optimizer(
-            name="sgd",
-            base_lr=spec.learning_rate,
-            weight_decay=spec.weight_decay,
-            momentum=spec.momentum,
-            trust=None,
-        )
-        head = nn.ModuleList([self.network.head, self.network.classifier])
-        self.optimizer = build_optimizer(rule, self.network.encoder, head, None)
-        self.updates = 0
+        network = FCN(encoder, dataset.classes)
+        network.to(device).train()
+        norm.set_group(network, ranks.group)
+        head = nn.ModuleList([network.head, network.classifier])
+        super().__init__(spec, self._feed, network, network.encoder, head)
         # of the update just made: the loss, the pixels that have a class, and those of them that were named rightly
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
-
-    @property
-    def networks(self) -> list[nn.Module]:
-        return [self.network]
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
 
     def learning_rate(self, step: int) -> float:
         return tenths(step, self.total, self.spec.learning_rate, self.spec.drops)
@@ -118,21 +102,6 @@ class SegmentationTraining:
             network.train()
         tally.gather(self.ranks)
         return tally.results()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["updates"]
-
-    def close(self) -> None:
-        self._feed.close()
 
     def _images(self, batch: MaskCrops) -> Tensor:
         """As the network takes them."""

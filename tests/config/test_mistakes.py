@@ -169,11 +169,11 @@ MISTAKES = {
         "model.projector: the table has no entry for 4096",
     ),
     "own maps of nothing": (
-        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 82),
+        *(LAPTOP, "  raft_r18_300ep:", "  raft_r18:", 84),
         "own.raft_r18: unknown recipe or evaluation 'raft_r18'; did you mean 'raft_r18_300ep'?",
     ),
     "own map with none": (
-        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 85),
+        *(LAPTOP, "optimizer.base_lr: {relative: 1.0e-3}", "optimizer.base_lr: {}", 87),
         "own.raft_r18_300ep.optimizer.base_lr: give exactly one of value, table, relative, complement, "
         "or factor with or without floor",
     ),
