@@ -94,6 +94,8 @@ _REAL = {
     "places365": _facts(365, 1_785_210, 18_250, 36_500, "balanced-50"),
     # Not in Table 10. Depth: the 47584 training frames and 654 test frames of the commonly distributed h5 archive.
     "nyu-depth": _facts(0, 46_584, 1_000, 654, "random-1000", record="depth", metric="depth"),
+    # The same test frames in the owners' own file, whose train list has 795 frames.
+    "nyu-depth-labelled": _facts(0, 700, 95, 654, "random-95", record="depth", metric="depth"),
     "imagenette": _facts(10, 8_469, 1_000, 3_925, "balanced-100"),
 }
 

@@ -131,6 +131,9 @@ CATALOGUE = {
         "places365",
     ),
     "nyu-depth": Entry("NYU Depth v2", "nyudepthv2/train/<scene>/*.h5 and nyudepthv2/val/official/*.h5", "nyu"),
+    "nyu-depth-labelled": Entry(
+        "NYU Depth v2, the labelled frames alone", "nyu_depth_v2_labeled.mat and splits.mat", "nyu_labelled"
+    ),
     "imagenette": Entry(
         "Imagenette",
         "imagenette2/train/<synset>/*.JPEG and imagenette2/val/<synset>/*.JPEG",

@@ -20,7 +20,7 @@ from harness.data.writer import Sample
 Progress = Callable[[int, int], None]  # images done, of how many
 
 SMALL = 224  # pixels a side: what training at full size crops from
-UNLISTED = ("nyu-depth", "imagenette")  # not in the paper's table of datasets
+UNLISTED = ("nyu-depth", "nyu-depth-labelled", "imagenette")  # not in the paper's table of datasets
 PROBES, RUN = 10, 20  # the size is estimated from so many places, at each from so many images in a row
 
 

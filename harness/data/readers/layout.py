@@ -115,7 +115,7 @@ class Folder:
 
     def matlab(self, file: str, variable: str) -> NDArray[Any]:
         """The values of one variable of a MATLAB file, as an array of one axis."""
-        from scipy.io import loadmat  # noqa: PLC0415 - slow to import, and two readers alone need it
+        from scipy.io import loadmat  # noqa: PLC0415 - slow to import, and few readers need it
 
         path = self.root / file
         if not path.is_file():
