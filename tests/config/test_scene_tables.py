@@ -52,6 +52,19 @@ def test_the_detection_and_the_depths_of_the_paper() -> None:
     assert DATASETS[depth.data.dataset].test_images == 654
 
 
+def test_depths_of_the_labelled_frames_alone(edit: Edit) -> None:
+    """Protects the other form of NYU depth: a word in one file, at every profile, trains other runs on it."""
+    keys = {profile: evaluations(expand("4b", profile), "byol") for profile in profile_names()}
+    edit("evaluations/depth_nyu.yaml", "nyu-depth", "nyu-depth-labelled")
+    for profile, before in keys.items():
+        expansion = expand("4b", profile)
+        spec = expansion.members[0].evaluation
+        assert isinstance(spec, Depth)
+        twin = "-stand-in" if profile == "laptop" else ""
+        assert spec.data.dataset == f"nyu-depth-labelled{twin}"
+        assert not set(evaluations(expansion, "byol")) & set(before)
+
+
 def test_seeds_of_evaluations() -> None:
     """Protects Table 4a's five seeds: of the segmentation of one pretraining, that of Table 3; one detection of it."""
     expansion = expand("4a", "imagenet")
