@@ -58,7 +58,7 @@ ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
 	@bash cluster/test_tools.sh
 
 test: .venv/ready .venv/test_tools ## the tests
-	@.venv/bin/python -m pytest
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest
 
 check: .venv/ready ## lint, types, import contracts
 	@.venv/bin/ruff check

@@ -100,9 +100,10 @@ def half_width(spread: float, seeds: int, half_range: float | None) -> float:
         of_paper = min(spread, 2 * HALF_RANGE_PRINTED / RANGE)
     else:
         printed = 2 * half_range / RANGE
-        squares = freedom * spread**2 + (PAPER_SEEDS - 1) * printed**2
+        both = math.hypot(spread * math.sqrt(freedom), printed * math.sqrt(PAPER_SEEDS - 1))
         freedom += PAPER_SEEDS - 1
-        spread = math.sqrt(squares / freedom)
+        spread = both / math.sqrt(freedom)
         of_paper = max(spread, printed)
-    variance = spread**2 / seeds + of_paper**2 / PAPER_SEEDS + ROUNDING
-    return float(special.stdtrit(freedom, 1 - LEVEL)) * math.sqrt(variance)
+    # no square of a result, however wild the result, is above what a float holds
+    deviation = math.hypot(spread / math.sqrt(seeds), of_paper / math.sqrt(PAPER_SEEDS), math.sqrt(ROUNDING))
+    return float(special.stdtrit(freedom, 1 - LEVEL)) * deviation

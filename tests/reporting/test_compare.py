@@ -229,3 +229,14 @@ def test_fifty_seeds_are_the_most(spread: float, more_seeds: int | None) -> None
 def test_the_default_margin_is_the_documented_one() -> None:
     """Protects docs/verdicts.md, which names both."""
     assert (DEFAULT_MARGIN, WIDEST_MARGIN) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("half_range", [None, 0.3])
+@pytest.mark.parametrize("wild", [2.4e154, 1e300])
+def test_a_wild_result_breaks_no_report(wild: float, half_range: float | None) -> None:
+    """Protects every other table from one number whose square no float holds: judged as a smaller one so far off."""
+    paper = PaperNumber(mean=72.5, half_range=half_range)
+    found, smaller = verdict([wild, 0.0, 0.0], paper), verdict([1e12, 0.0, 0.0], paper)
+    assert found is not None
+    assert smaller is not None
+    assert (found.name, found.more_seeds) == (smaller.name, smaller.more_seeds)
