@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from told import run
 from torch import Tensor
 
 from harness.config.datasets import DATASETS
@@ -30,7 +31,6 @@ from harness.models.depth import FILTERS
 from harness.models.norm import BatchNorm
 from harness.models.resnet import ResNet
 from harness.training import loop
-from harness.training.checkpoint import Checkpoints
 from harness.training.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -82,38 +82,6 @@ def task(spec: Depth, nyu: Dataset) -> Iterator[DepthTraining]:
     made = begun(spec, nyu)
     yield made
     made.close()
-
-
-class Told:
-    """Listens to the loop."""
-
-    def __init__(self) -> None:
-        self.reports: dict[int, dict[str, float]] = {}
-
-    def resumed(self, step: int) -> None:
-        """Nothing to do."""
-
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        self.reports[step] = metrics
-
-    def progress(self, progress: loop.Progress) -> None:
-        """Nothing to do."""
-
-
-def run(task: DepthTraining, folder: Path) -> Told:
-    """To the end, with a checkpoint after every update."""
-    told = Told()
-    loop.run(
-        loop.Training(
-            task,
-            checkpoints=Checkpoints(folder),
-            device=CPU,
-            observer=told,
-            cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
-            ranks=task.ranks,
-        )
-    )
-    return told
 
 
 def plain_loss(predicted: Tensor, depth: Tensor) -> Tensor:

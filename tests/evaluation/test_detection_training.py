@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from told import run
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -31,7 +32,6 @@ from harness.models.detection import Detections
 from harness.models.norm import norms
 from harness.models.resnet import ResNet
 from harness.training import loop
-from harness.training.checkpoint import Checkpoints
 from harness.training.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -82,38 +82,6 @@ def task(spec: Detection, scenes: Dataset) -> Iterator[DetectionTraining]:
     made = begun(spec, scenes)
     yield made
     made.close()
-
-
-class Told:
-    """Listens to the loop."""
-
-    def __init__(self) -> None:
-        self.reports: dict[int, dict[str, float]] = {}
-
-    def resumed(self, step: int) -> None:
-        """Nothing to do."""
-
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        self.reports[step] = metrics
-
-    def progress(self, progress: loop.Progress) -> None:
-        """Nothing to do."""
-
-
-def run(task: DetectionTraining, folder: Path) -> Told:
-    """To the end, with a checkpoint after every update."""
-    told = Told()
-    loop.run(
-        loop.Training(
-            task,
-            checkpoints=Checkpoints(folder),
-            device=CPU,
-            observer=told,
-            cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
-            ranks=task.ranks,
-        )
-    )
-    return told
 
 
 def normalised(pixels: Tensor, scenes: Dataset) -> Tensor:

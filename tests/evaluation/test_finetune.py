@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_recall_curve
+from told import run
 
 from harness.config.datasets import DATASETS
 from harness.config.expand import expand
@@ -36,7 +37,6 @@ from harness.evaluation.scoring import Scorer
 from harness.models.norm import BatchNorm
 from harness.models.resnet import ResNet
 from harness.training import loop
-from harness.training.checkpoint import Checkpoints
 from harness.training.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -60,38 +60,6 @@ def task(spec: Finetune, digits: Dataset) -> Iterator[Finetuning]:
     made = begun(spec, digits)
     yield made
     made.close()
-
-
-class Told:
-    """Listens to the loop."""
-
-    def __init__(self) -> None:
-        self.reports: dict[int, dict[str, float]] = {}
-
-    def resumed(self, step: int) -> None:
-        """Nothing to do."""
-
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        self.reports[step] = metrics
-
-    def progress(self, progress: loop.Progress) -> None:
-        """Nothing to do."""
-
-
-def run(task: Finetuning, folder: Path) -> Told:
-    """To the end, with a checkpoint after every update."""
-    told = Told()
-    loop.run(
-        loop.Training(
-            task,
-            checkpoints=Checkpoints(folder),
-            device=CPU,
-            observer=told,
-            cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
-            ranks=task.ranks,
-        )
-    )
-    return told
 
 
 @pytest.mark.usefixtures("float64")

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from sklearn.metrics import jaccard_score
+from told import run
 
 from harness.config.datasets import DATASETS
 from harness.config.schema import SceneData, Segmentation
@@ -29,7 +30,6 @@ from harness.evaluation.segmentation import SegmentationTraining
 from harness.models.norm import BatchNorm
 from harness.models.resnet import ResNet
 from harness.training import loop, preflight
-from harness.training.checkpoint import Checkpoints
 from harness.training.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -71,38 +71,6 @@ def task(voc2012: Dataset) -> Iterator[SegmentationTraining]:
     made = begun(voc2012)
     yield made
     made.close()
-
-
-class Told:
-    """Listens to the loop."""
-
-    def __init__(self) -> None:
-        self.reports: dict[int, dict[str, float]] = {}
-
-    def resumed(self, step: int) -> None:
-        """Nothing to do."""
-
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        self.reports[step] = metrics
-
-    def progress(self, progress: loop.Progress) -> None:
-        """Nothing to do."""
-
-
-def run(task: SegmentationTraining, folder: Path) -> dict[int, dict[str, float]]:
-    """To the end, with a checkpoint after every update; what it reported."""
-    told = Told()
-    loop.run(
-        loop.Training(
-            task,
-            checkpoints=Checkpoints(folder),
-            device=CPU,
-            observer=told,
-            cadence=loop.Cadence(checkpoint_seconds=0.0, checkpoint_share=1e9),
-            ranks=task.ranks,
-        )
-    )
-    return told.reports
 
 
 @pytest.mark.usefixtures("float64")
@@ -187,7 +155,7 @@ def test_it_learns(voc2012: Dataset) -> None:
 def test_a_resumed_one_ends_as_an_undisturbed_one(voc2012: Dataset, tmp_path: Path) -> None:
     """Protects results from crashes: stopped after any update, network and score are bit for bit equal."""
     whole = begun(voc2012)
-    told = run(whole, tmp_path / "whole")
+    told = run(whole, tmp_path / "whole").reports
     assert list(told) == list(range(1, 9))
     for stop in (1, 6):
         cut = begun(voc2012)
@@ -203,7 +171,7 @@ def test_a_resumed_one_ends_as_an_undisturbed_one(voc2012: Dataset, tmp_path: Pa
             run(cut, tmp_path / f"cut{stop}")
         cut.close()
         again = begun(voc2012)
-        reports = run(again, tmp_path / f"cut{stop}")
+        reports = run(again, tmp_path / f"cut{stop}").reports
         assert reports == {step: report for step, report in told.items() if step > stop}
         ours, theirs = again.network.state_dict(), whole.network.state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
