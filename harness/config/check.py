@@ -222,3 +222,8 @@ def check_labelled(dataset: str, wanted: RecordType | None = None) -> None:
     if record not in ((wanted,) if wanted else ("class", "labels")):
         lacking = _LACKING[wanted] if wanted else "neither a class nor flags of classes"
         raise StructureError("data.dataset", f"{dataset} has {lacking} for each image; it holds {record}")
+
+
+def check_statistics(batch: int) -> None:
+    if batch < 2:
+        raise StructureError("batch", f"must be at least 2, not {batch}: one image has no batch statistics")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from harness.config.check import check_labelled, within
+from harness.config.check import check_labelled, check_statistics, within
 from harness.config.schema import Depth, Detection, SceneData
 from harness.config.structure import StructureError
 
@@ -69,11 +69,6 @@ def check_updates(spec: Updates) -> None:
     if not 0 < spec.momentum < 1:
         raise StructureError("momentum", f"must lie between 0 and 1, not {spec.momentum}")
     within(spec.weight_decay, math.inf, "weight_decay")
-
-
-def check_statistics(batch: int) -> None:
-    if batch < 2:
-        raise StructureError("batch", f"must be at least 2, not {batch}: one image has no batch statistics")
 
 
 def check_drops(drops: Sequence[float]) -> None:

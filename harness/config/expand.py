@@ -212,13 +212,26 @@ def _of_subject(evaluation: Asked, subject: str, seed: int) -> tuple[Measured, t
     """What is run on a subject, and the candidates of a choice. A logistic regression has nothing random."""
     if isinstance(evaluation, Grid):
         tuned = evaluation.candidates(subject, seed)
-        return evaluation.choice(subject, tuned), tuned
+        return _choice(evaluation, subject, tuned), tuned
     if isinstance(evaluation, SegmentationGrid):
         segmented = evaluation.candidates(subject, seed)
-        return evaluation.choice(subject, segmented), segmented
+        return _choice(evaluation, subject, segmented), segmented
     if isinstance(evaluation, Logistic):
         return replace(evaluation, subject=subject), ()
     return replace(evaluation, subject=subject, seed=seed), ()
+
+
+def _choice(grid: Grid | SegmentationGrid, subject: str, candidates: Sequence[Tried]) -> Choice:
+    """Among these, with the keys that they have."""
+    return Choice(
+        kind="choice",
+        evaluation=grid.evaluation,
+        evaluation_version=grid.evaluation_version,
+        subject=subject,
+        data=grid.data,
+        candidates=tuple(run_key(candidate) for candidate in candidates),
+        retrain=grid.retrain,
+    )
 
 
 def _measures_itself(subject: Subject, cell: _Declared) -> Pretrain:

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.config.check import check_labelled
-from harness.config.identity import run_key
-from harness.config.schema import Choice, Finetune, FinetuneData
+from harness.config.check import check_labelled, check_statistics
+from harness.config.schema import Finetune, FinetuneData
 from harness.config.structure import StructureError
 
 _LIST = re.compile(r"[a-z0-9][a-z0-9.-]*-(\d+(\.\d+)?)")  # its percentage is the last part
@@ -72,18 +71,6 @@ class Grid:
         for learning_rate, decay, epochs in itertools.product(self.learning_rates, self.weight_decays, lengths):
             yield learning_rate, decay / learning_rate if self.over_learning_rate else decay, epochs
 
-    def choice(self, subject: str, candidates: tuple[Finetune, ...]) -> Choice:
-        """Among these, with the keys that they have."""
-        return Choice(
-            kind="choice",
-            evaluation=self.evaluation,
-            evaluation_version=self.evaluation_version,
-            subject=subject,
-            data=self.data,
-            candidates=tuple(run_key(candidate) for candidate in candidates),
-            retrain=self.retrain,
-        )
-
 
 def check_grid(grid: Grid) -> None:
     """Raise StructureError with the key that is at odds with the rest."""
@@ -95,8 +82,7 @@ def check_grid(grid: Grid) -> None:
         raise StructureError("weight_decays", f"must name at least one, each once and at least 0, not {list(decays)}")
     if grid.over_learning_rate and not any(decays):
         raise StructureError("over_learning_rate", "has no effect where every weight decay is 0; leave it out")
-    if grid.batch < 2:
-        raise StructureError("batch", f"must be at least 2, not {grid.batch}: one image has no batch statistics")
+    check_statistics(grid.batch)
     if not 0 < grid.momentum < 1:
         raise StructureError("momentum", f"must lie between 0 and 1, not {grid.momentum}: it is Nesterov's")
     if grid.statistics_steps is not None and grid.statistics_steps <= 0:

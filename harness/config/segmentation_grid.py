@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.config.check import check_labelled, within
-from harness.config.check_scenes import check_drops, check_range, check_statistics, check_updates
+from harness.config.check import check_labelled, check_statistics, within
+from harness.config.check_scenes import check_drops, check_range, check_updates
 from harness.config.grid import check_tried
-from harness.config.identity import run_key
-from harness.config.schema import Choice, SceneData, Segmentation
+from harness.config.schema import SceneData, Segmentation
 from harness.config.structure import StructureError
 
 
@@ -56,18 +55,6 @@ class SegmentationGrid:
                 seed=seed,
             )
             for learning_rate in self.learning_rates
-        )
-
-    def choice(self, subject: str, candidates: tuple[Segmentation, ...]) -> Choice:
-        """Among these, with the keys that they have."""
-        return Choice(
-            kind="choice",
-            evaluation=self.evaluation,
-            evaluation_version=self.evaluation_version,
-            subject=subject,
-            data=self.data,
-            candidates=tuple(run_key(candidate) for candidate in candidates),
-            retrain=self.retrain,
         )
 
 
