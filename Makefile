@@ -95,6 +95,6 @@ format: .venv/ready ## put the code into ruff's form
 	@.venv/bin/ruff format
 
 lock: .venv/ready ## write requirements.lock anew from pyproject.toml
-	@.venv/bin/uv pip compile pyproject.toml --extra data --extra ffcv --extra cluster --extra tracking --extra dev --universal \
-	  --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	@.venv/bin/uv pip compile pyproject.toml --extra data --extra ffcv --extra cluster --extra tracking --extra postgres \
+	  --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --output-file requirements.lock
