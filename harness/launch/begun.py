@@ -6,6 +6,7 @@ import math
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,13 +59,13 @@ class Begun:
         return ended
 
 
-def begin(key: str, place: Place, lease: Lease) -> Begun:
-    """Say in its record that the run of `key` is running; `lease` is held."""
+def begin(key: str, place: Place, lease: Lease, asked: Callable[[], bool]) -> Begun:
+    """Say in its record that the run of `key` is running; `lease` is held, and `asked` asks for an end."""
     runs = Runs(Path(place.runs))
     spec = read_spec(runs, key)
     world, rank = world_and_rank()
     started_unix_s = from_rank_0(lambda: _started(runs, key))
-    observer = Observer(runs.folder(key), lease.check)
+    observer = Observer(runs.folder(key), lease.check, asked, place.stop)
     record = Record(
         key=key,
         kind=spec.kind,

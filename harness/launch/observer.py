@@ -1,8 +1,10 @@
-"""What a run tells the world while it goes: its spool, and a progress file for whoever watches."""
+"""What a run tells the world while it goes, its spool and a progress file for whoever watches, and what it is told."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,14 +34,24 @@ class Seen:
     companions_s: float = 0.0
 
 
+def unasked() -> bool:
+    """Nobody asks this process for an end."""
+    return False
+
+
 class Observer:
     """Receives a task's reports and progress, in the run's folder.
 
-    `guard` raises before anything is written into a run that another process has taken over.
+    `guard` raises before anything is written into a run that another process has taken over. An end is asked for where
+    `asked` says so, or the file `stop` exists; that is looked at once a second, because shared storage may be slow.
     """
 
-    def __init__(self, folder: Path, guard: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, guard: Callable[[], None], asked: Callable[[], bool] = unasked, stop: str = ""
+    ) -> None:
         self.guard = guard
+        self._asked, self._stop = asked, stop
+        self._stopping, self._looked = False, -math.inf
         self._spool = Spool(folder / "spool.jsonl")
         self._path = folder / "progress.json"
         before = read_progress(folder)
@@ -79,6 +91,18 @@ class Observer:
             "companions_s": self.companions_s,
         }
         write_whole(self._path, json.dumps(seen).encode())
+
+    def stopping(self) -> bool:
+        """Whether an end is asked for; once it is, it stays so."""
+        self._stopping = self._stopping or self._asked() or self._told_to_stop()
+        return self._stopping
+
+    def _told_to_stop(self) -> bool:
+        now = time.monotonic()
+        if not self._stop or now - self._looked < EVERY_SECONDS:
+            return False
+        self._looked = now
+        return os.path.exists(self._stop)
 
     def share(self, among: int) -> None:
         """From now on the time that passes is that of `among` runs, in equal parts."""

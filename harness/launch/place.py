@@ -15,7 +15,8 @@ Solver = Literal["torch", "scikit-learn"]
 class Place:
     """Travels to workers as plain values. gpu_share: the part of the device, if that is a GPU, which each worker has.
 
-    solver: of logistic regressions.
+    solver: of logistic regressions. stop: a file that asks for an end by being there; nobody asks where it is empty.
+    scratch: a folder on the node's own disk that datasets are read from; empty where they are read from `data`.
     """
 
     runs: str
@@ -27,6 +28,8 @@ class Place:
     checkpoint_seconds: float = 5.0
     online_classifier: bool = False
     solver: Solver = "torch"
+    stop: str = ""
+    scratch: str = ""
 
 
 def wanted_solver() -> Solver:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,11 +17,12 @@ import torch
 from harness.config.schema import Linear
 from harness.launch.begun import Begun, begin
 from harness.launch.kinds import carry_out
+from harness.launch.observer import unasked
 from harness.launch.place import Place
 from harness.launch.together import evaluate, join
 from harness.tracking.lease import BusyError, Lease, LeaseLostError
 from harness.tracking.record import FINISHED, Record, Runs
-from harness.training.loop import Diverged
+from harness.training.loop import Diverged, Stopped
 from harness.training.ranks import from_rank_0, world_and_rank
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -31,11 +32,12 @@ class DiskFullError(RuntimeError):
     """What was earned before is safe; the run goes on from its last checkpoint when there is space again."""
 
 
-def execute(key: str, place: Place, companions: Sequence[str] = ()) -> Record:
+def execute(key: str, place: Place, companions: Sequence[str] = (), asked: Callable[[], bool] = unasked) -> Record:
     """Run the spec of `key` to its end, from its last checkpoint where there is one, and write its record.
 
-    Raises BusyError where another process works on it. Every rank calls this; rank 0 holds the lease and writes.
-    `companions` are linear evaluations on the same features; those that can go along end here too.
+    Raises BusyError where another process works on it, and Stopped where `asked` or place.stop ask for an end: the
+    record then says what it said, and the run goes on from what it has kept. Every rank calls this; rank 0 holds the
+    lease and writes. `companions` are linear evaluations on the same features; those that can go along end here too.
     """
     torch.set_num_threads(place.threads)
     runs = Runs(Path(place.runs))
@@ -47,12 +49,12 @@ def execute(key: str, place: Place, companions: Sequence[str] = ()) -> Record:
         known = runs.read(key)
         if known is not None and known.state in FINISHED:  # by another sweep, since this one was planned
             return known
-        begun = [begin(key, place, lease)]
+        begun = [begin(key, place, lease, asked)]
         for companion in companions:
             theirs = join(begun[0], companion)
             if theirs is not None:
                 leases.append(theirs)
-                begun.append(begin(companion, place, theirs))
+                begun.append(begin(companion, place, theirs, asked))
         return _work(begun, place)
     except OSError as error:
         if error.errno in FULL:
@@ -70,7 +72,7 @@ def _work(begun: Sequence[Begun], place: Place) -> Record:
     try:
         for one, record in _ends(begun, place):
             ended[one.record.key] = one.end(record)
-    except LeaseLostError:  # whose run it is now will say how it ends
+    except (LeaseLostError, Stopped):  # whoever takes the run up will say how it ends
         raise
     except Exception as error:
         if world_and_rank()[1] == 0:

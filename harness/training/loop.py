@@ -22,6 +22,14 @@ class Diverged(Exception):  # noqa: N818  # an outcome, not an error
         self.diagnostics = diagnostics
 
 
+class Stopped(Exception):  # noqa: N818  # an outcome, not an error
+    """An end was asked for, and what was earned is kept: the run goes on after update `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped at update {step}")
+        self.step = step
+
+
 class Task(Protocol):
     """What the loop needs of a training: pretraining and every trained evaluation are tasks."""
 
@@ -65,7 +73,7 @@ class Progress:
 
 
 class Observer(Protocol):
-    """Who is told. `resumed` comes before the first update of a resumed run."""
+    """Who is told, and may ask for an end. `resumed` comes before the first update of a resumed run."""
 
     def resumed(self, step: int) -> None: ...
 
@@ -73,9 +81,13 @@ class Observer(Protocol):
 
     def progress(self, progress: Progress) -> None: ...
 
+    def stopping(self) -> bool:
+        """Whether an end is asked for. Cheap: it is asked after every update."""
+        ...
+
 
 class Training:
-    """A task on its way to its last update, from its last checkpoint; only rank 0 saves and reports."""
+    """A task on its way to its last update, from its last checkpoint; rank 0 alone saves, reports and ends it early."""
 
     def __init__(
         self,
@@ -120,6 +132,11 @@ class Training:
         """Whether it is time for a checkpoint."""
         return self._writes and (time.monotonic() - self._last_saved >= self._pause or self.done == self.task.total)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether an end is asked for."""
+        return self._writes and self._observer.stopping()
+
     def save(self) -> None:
         begun = time.monotonic()
         self._checkpoints.save(self.done, self.task.state_dict())
@@ -137,7 +154,9 @@ def together(trainings: Sequence[Training]) -> Iterator[tuple[Training, Diverged
     """Bring trainings that stand at one update to their last, all on the batches of the first one's feed.
 
     One that diverges is yielded and ends there; the others go on without it. Checkpoints are of the same updates, so
-    that what was interrupted together goes on together.
+    that what was interrupted together goes on together. Where an end is asked for, the update just made is saved, and
+    Stopped raised, after the last update too: what follows it may take long. Other ranks than 0 are not told; they fall
+    with their next collective.
     """
     going = list(trainings)
     total, first = going[0].task.total, going[0].done
@@ -152,6 +171,9 @@ def together(trainings: Sequence[Training]) -> Iterator[tuple[Training, Diverged
                 yield one, end
         if not going:
             return
-        if any(one.due for one in going):
+        stopping = going[0].stopping
+        if stopping or any(one.due for one in going):
             for one in going:
                 one.save()
+        if stopping:
+            raise Stopped(going[0].done)

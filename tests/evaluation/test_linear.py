@@ -58,6 +58,9 @@ class Silent:
     def progress(self, progress: loop.Progress) -> None:
         """Nobody watches."""
 
+    def stopping(self) -> bool:
+        return False
+
 
 def encoder() -> ResNet:
     """A random one, whose running statistics are not the trivial ones."""

@@ -87,6 +87,9 @@ class Told:
     def progress(self, progress: loop.Progress) -> None:
         self.seen.append(progress)
 
+    def stopping(self) -> bool:
+        return False
+
 
 class Counted:
     """A solver, and which strengths it was asked for, on how many images."""

@@ -33,6 +33,9 @@ class Told:
     def progress(self, progress: loop.Progress) -> None:
         """Nothing to do."""
 
+    def stopping(self) -> bool:
+        return False
+
 
 def run(task: Ranked, folder: Path) -> Told:
     """To the end, with a checkpoint after every update."""

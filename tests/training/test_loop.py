@@ -26,9 +26,10 @@ UPDATES = 5  # of 256 images in one epoch of the digits
 
 
 class Log:
-    """An observer that remembers."""
+    """An observer that remembers, and asks for an end after so many updates."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
         self.reports: dict[int, dict[str, float]] = {}
         self.resumptions: list[int] = []
         self.seen: list[loop.Progress] = []
@@ -43,6 +44,9 @@ class Log:
 
     def progress(self, progress: loop.Progress) -> None:
         self.seen.append(progress)
+
+    def stopping(self) -> bool:
+        return self.stop_at is not None and len(self.seen) >= self.stop_at
 
 
 class Interrupted(Exception):  # noqa: N818
