@@ -53,12 +53,23 @@ def test_the_second_ends_at_once() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         assert "an end is asked for" in process.stderr.readline()
+        time.sleep(notice.ECHO_SECONDS + 0.3)
         sent = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
     assert time.monotonic() - sent < PATIENCE
     assert "goes on from the last checkpoint" in said
+
+
+def test_an_echo_is_no_second_signal() -> None:
+    """`timeout` tells a process and then its group, and a checkpoint is worth more than half a second."""
+    with begun(LOOKING.replace("0.01", "0.1")) as process:
+        for _ in range(3):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)  # else the kernel makes one of them
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "ended by itself\n")
 
 
 @pytest.mark.parametrize("work", [DEAF, BUSY], ids=["in C", "in Python"])

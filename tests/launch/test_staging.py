@@ -6,10 +6,10 @@ import fcntl
 import hashlib
 import re
 import shutil
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,34 +107,35 @@ def test_a_run_reads_the_copy(
     assert changed.results != record.results
 
 
-def _open_in_a_process(place: Place, folder: Path, start: Any) -> None:
-    """Open the digits' training images, and say that a copy was made, slowly."""
-    made = staging.Copies._made
-
-    def slowly(self: staging.Copies, *given: Any) -> bool:
-        (folder / f"copied.{time.monotonic_ns()}").touch()
-        time.sleep(1)
-        return made(self, *given)
-
-    staging.Copies._made = slowly  # type: ignore[method-assign]
-    watched = Observer(folder, lambda: None)
-    start.wait()
-    assert dataset_of("digits", place, watched).beton("train").is_relative_to(place.scratch)
-    assert watched.notes == []
-
-
-def test_two_processes_make_one_copy(runs: Runs, shared: Path, scratch: Path, tmp_path: Path) -> None:
+def test_two_processes_make_one_copy(shared: Path, scratch: Path, tmp_path: Path) -> None:
     """Trials that begin on a node together wait for the first."""
-    place = Place(runs=str(runs.path), data=str(shared), commit="test", scratch=str(scratch))
-    context = get_context("spawn")
-    start = context.Barrier(2, timeout=120)
-    both = [context.Process(target=_open_in_a_process, args=(place, tmp_path, start)) for _ in range(2)]
+    program = f"""
+import pathlib, time
+from harness.launch import staging
+from harness.launch.observer import Observer
+from harness.launch.place import Place
+made = staging.Copies._made
+def slowly(*given):
+    print("copying")
+    time.sleep(1)
+    return made(*given)
+staging.Copies._made = slowly
+watched = Observer(pathlib.Path({str(tmp_path)!r}), lambda: None)
+place = Place(runs="", data={str(shared)!r}, commit="test", scratch={str(scratch)!r})
+print("ready", flush=True)
+input()
+print(staging.dataset_of("digits", place, watched).beton("train"), watched.notes)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    both = [subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) for _ in range(2)]  # type: ignore[call-overload]
     for each in both:
-        each.start()
+        assert each.stdout.readline() == "ready\n"
     for each in both:
-        each.join(240)
-    assert [each.exitcode for each in both] == [0, 0]
-    assert len(list(tmp_path.glob("copied.*"))) == 1
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    said = sorted((each.communicate(timeout=120)[0].splitlines() for each in both), key=len)
+    (copy,) = scratch.rglob("train.beton")
+    assert said == [[f"{copy} []"], ["copying", f"{copy} []"]]
     assert copies(scratch) == ["train.beton"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 
 from harness.config.identity import plain, run_key
 from harness.config.schema import Linear, Pretrain, RandomEncoder
@@ -95,6 +98,34 @@ def test_a_file_ends_a_run(runs: Runs, place: Place, tiny: Tiny, tmp_path: Path)
     whole = execute(write_spec(other, tiny[0]), replace(place, runs=str(other.path)))
     assert (record.state, record.results) == ("done", whole.results)
     assert curve(runs.folder(key)) == curve(other.folder(key))
+
+
+def rank_main(rank: int, port: int, place: Place, key: str, told: Path) -> None:
+    """One of two ranks: what ends it."""
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        execute(key, place)
+    except Exception as error:  # whatever it is
+        (told / f"rank{rank}").write_text(type(error).__name__)
+
+
+def test_rank_0_stops_for_all(runs: Runs, place: Place, tiny: Tiny, tmp_path: Path) -> None:
+    """It saves and goes; the other falls with its next collective, says nothing in the record, and does not hang."""
+    encoder = RandomEncoder(kind="random", encoder="resnet_tiny", width=1, norm="batch", seed=0)
+    write_spec(runs, encoder)
+    spec = replace(tiny[1], subject=run_key(encoder))
+    key, stop = write_spec(runs, spec), tmp_path / "stop"
+    stop.touch()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = replace(place, stop=str(stop), checkpoint_seconds=3600.0)
+    torch.multiprocessing.spawn(rank_main, (port, place, key, tmp_path), nprocs=2)
+    told = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
+    assert told[0] == "Stopped"
+    assert told[1] != "Stopped"
+    assert checkpoints(runs.folder(key)) == ["checkpoint-000000001.pt"]
+    assert status(runs, key, spec) == "interrupted"
 
 
 @pytest.fixture
