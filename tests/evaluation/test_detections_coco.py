@@ -95,6 +95,7 @@ def scenes(draw: st.DrawFn, difficulties: list[int]) -> Image:
             (left, top, right, bottom), label, _ = draw(st.sampled_from(objects))
             nearer, farther = (draw(st.tuples(st.integers(0, 1), st.integers(0, 1))) for _ in range(2))
             box = (left - nearer[0], top - nearer[1], right + farther[0], bottom + farther[1])
+            label = (label + draw(st.sampled_from([0, 0, 1]))) % CLASSES
         else:
             left, top = draw(st.integers(0, 40)), draw(st.integers(0, 40))
             box = (left, top, left + draw(st.integers(1, 40)), top + draw(st.integers(1, 40)))
