@@ -123,7 +123,11 @@ class MlflowStore:
                 self._experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
                 self._client = client
             yield self._client
-        except (MlflowException, SQLAlchemyError) as error:
+        except (
+            MlflowException,
+            SQLAlchemyError,
+            ImportError,
+        ) as error:  # the last where a database's driver is missing
             reason = textwrap.shorten(masked(error), 120, placeholder=" ...")  # masked while addresses are whole
             raise StoreError(f"MLflow at {masked(self.uri)} does not answer: {reason}") from error
 
