@@ -102,12 +102,19 @@ def kept(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and PART.encode() in path.read_bytes()]
 
 
+@pytest.mark.parametrize("secret", [SECRET, "S3cr-plain"])
 @pytest.mark.parametrize("scheme", ["http", "postgresql", "postgresql+psycopg2", "nonsense"])
 def test_no_command_says_the_password_of_a_dead_server(
-    scheme: str, closed_port: int, checkout: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    scheme: str,
+    secret: str,
+    closed_port: int,
+    checkout: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Protects it on the screen and in every file, where MLflow, its HTTP client or its database says what is wrong."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://user:{SECRET}@127.0.0.1:{closed_port}/db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://user:{secret}@127.0.0.1:{closed_port}/db")
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)  # it would try for minutes
     codes = [main(list(words)) for words in (COMMANDS if scheme == "http" else COMMANDS[SYNC : SYNC + 1])]
     said = capfd.readouterr()
     assert 2 in codes
