@@ -78,7 +78,7 @@ def test_a_declaration_lies_in_its_folder(name: str) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith(("HARNESS_", "MLFLOW_", "RAY_"))]:
+    for name in [name for name in os.environ if name.startswith(("HARNESS_", "MLFLOW_TRACKING", "RAY_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HARNESS_ROOT", str(Path(__file__).parents[2]))
     monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "home" / "in"))

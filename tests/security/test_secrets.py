@@ -83,7 +83,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout, and a home with one finished run."""
     for part in ("experiments", "tables"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("built"))
-    for name in [name for name in os.environ if name.startswith(("HARNESS_", "MLFLOW_", "RAY_"))]:
+    for name in [name for name in os.environ if name.startswith(("HARNESS_", "MLFLOW_TRACKING", "RAY_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HARNESS_ROOT", str(tmp_path))
     monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "home"))
