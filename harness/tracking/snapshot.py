@@ -127,9 +127,10 @@ def _columns(points: list[Point]) -> dict[str, Any]:
 def _points(columns: dict[str, Any]) -> Iterator[Point]:
     metrics = columns["metrics"]
     for row, (time_unix_ms, step) in enumerate(zip(columns["time_unix_ms"], columns["step"], strict=True)):
-        yield Point(
-            time_unix_ms, step, {name: values[row] for name, values in metrics.items() if values[row] is not None}
-        )
+        told = {name: values[row] for name, values in metrics.items() if values[row] is not None}
+        if not all(isinstance(number, int | float) for number in (time_unix_ms, step, *told.values())):
+            raise TypeError("a point has what is no number")
+        yield Point(time_unix_ms, step, told)
 
 
 def _finite(value: Any) -> Any:

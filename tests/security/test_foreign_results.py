@@ -75,6 +75,8 @@ def test_nonsense_is_one_sentence(content: str, words: str, tmp_path: Path) -> N
     [
         {"curve": 3},
         {"curve": {"metrics": []}},
+        {"curve": {"time_unix_ms": [1], "step": [1], "metrics": {"loss": ["high"]}}},
+        {"curve": {"time_unix_ms": ["now"], "step": [1], "metrics": {}}},
         {"curve": {"time_unix_ms": [1, 2], "step": [1], "metrics": {}}},
         {"curve": {"time_unix_ms": [1], "step": [1], "metrics": {"loss": []}}},
         {"record": {"key": KEY}},
