@@ -147,7 +147,7 @@ def test_an_annotation_declares_nothing(declared: str, encoding: str, folder: Fo
     (folder.root / "Annotations" / "1.xml").write_bytes(content.encode(encoding))
     started = time.monotonic()
     with pytest.raises(DataError, match=r"1\.xml cannot be read \(it declares a document type 'a'"):
-        _boxes(folder, ["JPEGImages/1.jpg"], CLASSES, 0)
+        _boxes(folder.root, ["Annotations/1.xml"], CLASSES, 0)
     assert time.monotonic() - started < 20
 
 
@@ -156,7 +156,7 @@ def test_an_annotation_has_an_end(folder: Folder) -> None:
     (folder.root / "Annotations").mkdir()
     (folder.root / "Annotations" / "1.xml").write_text("<annotation>" + "<object/>" * 200_000 + "</annotation>")
     with pytest.raises(DataError, match=r"1\.xml cannot be read \(is larger than 1 MB"):
-        _boxes(folder, ["JPEGImages/1.jpg"], CLASSES, 0)
+        _boxes(folder.root, ["Annotations/1.xml"], CLASSES, 0)
 
 
 # --- images ---
