@@ -34,6 +34,7 @@ from harness.training.ranks import Ranks
 from harness.training.state import build_state
 
 Tiny = tuple[Pretrain, Linear]
+NEVER_STARTED = "0123456789abcdef"
 EMPTY = {"loss", "spread", "effective_rank", "projection_norm", "align", "uniform"}
 
 
@@ -257,5 +258,5 @@ def test_a_lost_rank_is_recorded_by_whoever_noticed(runs: Runs, write: Any, tiny
     record = runs.read(key)
     assert record is not None
     assert (record.state, record.error) == ("failed", "rank 1 is gone")
-    fail(runs, "never started", "nothing")
-    assert runs.read("never started") is None
+    fail(runs, NEVER_STARTED, "nothing")
+    assert runs.read(NEVER_STARTED) is None
