@@ -1,0 +1,74 @@
+"""The nodes of a cluster: which live, and whether they run what the driver runs."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import harness
+from harness.config.errors import ConfigError
+
+PACKAGES = ("torch", "ray")  # whose versions move numbers, or do not talk to each other
+ASK_SECONDS = 120.0  # a node that has never run anything unpacks the code and starts a process first
+
+
+def living() -> dict[str, dict[str, float]]:
+    """The resources of each, by Ray's id of it: no node that comes later has the same."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def head_address() -> str:
+    """Where Ray's head listens, as host:port."""
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
+def shipped() -> dict[str, object]:
+    """The part of a runtime environment that has the nodes import this process's own code."""
+    return {"py_modules": [str(Path(harness.__file__).parent)]}
+
+
+def versions() -> dict[str, str]:
+    """Of this process."""
+    return {"Python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def check_alike() -> None:
+    """ConfigError for the first node that has other versions than this process, or cannot import the code."""
+    ask = ray.remote(num_cpus=0)(versions)
+    asked = [
+        (node["NodeManagerHostname"], ask.options(scheduling_strategy=_on(node)).remote())
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    here = versions()
+    for name, answer in asked:
+        try:
+            there = ray.get(answer, timeout=ASK_SECONDS)
+        except GetTimeoutError:
+            raise ConfigError(
+                f"node {name} did not answer within {ASK_SECONDS:g} s; take it out, or restart it"
+            ) from None
+        except RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"node {name} cannot run the harness ({reason}); set it up as this machine") from None
+        different = [f"{what} {there[what]}, not {mine}" for what, mine in here.items() if there[what] != mine]
+        if different:
+            remedy = "set it up from the same requirements.lock"
+            raise ConfigError(f"node {name} has {' and '.join(different)} as here; {remedy}")
+
+
+def _on(node: dict[str, str]) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
