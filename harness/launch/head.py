@@ -1,4 +1,5 @@
 """Whether Ray's head still answers: without it nothing moves, and after 60 s Ray ends this process in its own words."""
+
 from __future__ import annotations
 
 import socket
