@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,22 @@ from harness.data.manifest import BETONS, Manifest, Numbers
 JOINED = {"train+valid": ("train", "valid")}
 
 
+def as_it_is(file: Path) -> Path:
+    """There is no copy of a file."""
+    return file
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset, checked on opening. A split is train, valid, train+valid, test, or a list of `lists/`."""
+    """A prepared dataset, checked on opening. A split is train, valid, train+valid, test, or a list of `lists/`.
+
+    nearest: where to read a file of the folder from; asked when the file is wanted.
+    """
 
     folder: Path
     manifest: Manifest
     facts: Facts
+    nearest: Callable[[Path], Path] = as_it_is
 
     @property
     def classes(self) -> int:
@@ -40,9 +50,13 @@ class Dataset:
         """The deviation of each channel, by which normalisation divides."""
         return self.facts.std
 
+    def file(self, split: str) -> str:
+        """The name of the file that holds a split."""
+        return BETONS.get(self._parts(split)[0], BETONS["train"])
+
     def beton(self, split: str) -> Path:
-        """The file that holds a split; all but the test split's images are in one."""
-        return self.folder / BETONS.get(self._parts(split)[0], BETONS["train"])
+        """The file that holds a split, or a copy of it; all but the test split's images are in one."""
+        return self.nearest(self.folder / self.file(split))
 
     def numbers(self, split: str) -> Numbers:
         """The source's numbers of a split's images, ascending."""
@@ -52,7 +66,7 @@ class Dataset:
     def indices(self, split: str) -> Numbers:
         """Where the images of a split lie in its file, ascending."""
         numbers = self.numbers(split)
-        stored = self.numbers("test" if self.beton(split).name == BETONS["test"] else "train+valid")
+        stored = self.numbers("test" if self.file(split) == BETONS["test"] else "train+valid")
         return np.searchsorted(stored, numbers).astype(np.int64)  # a file holds its images by ascending number
 
     def _parts(self, split: str) -> tuple[str, ...]:

@@ -252,10 +252,12 @@ def _ordered(source: Source, numbers: Numbers) -> Numbers:
 def _check_space(name: str, intake: Intake, directory: Path, report: Report) -> None:
     numbers = _ordered(intake.source, np.concatenate([intake.source.splits[split] for split in SPLITS]))
     needed, free = intake.estimated_bytes(numbers), shutil.disk_usage(directory).free
-    report(f"{name}: {len(numbers)} images, about {_size(needed)}; {_size(free)} are free in {directory}")
+    report(
+        f"{name}: {len(numbers)} images, about {readable_size(needed)}; {readable_size(free)} are free in {directory}"
+    )
     if needed > free:
         raise DataError(
-            f"{name} needs about {_size(needed)}, and {directory} has {_size(free)}; "
+            f"{name} needs about {readable_size(needed)}, and {directory} has {readable_size(free)}; "
             "free some space, or name another folder with HARNESS_DATA"
         )
 
@@ -306,8 +308,9 @@ def _say(name: str, manifest: Manifest, folder: Path, report: Report) -> None:
         report(f"{name}: {images['grey']} grey images")
     if images["small"] and manifest.encoding != "rgb":
         report(f"{name}: {images['small']} images with a side below 224 pixels, which crops of that size enlarge")
-    report(f"{name}: ready in {folder} ({counts}; {_size(size)})")
+    report(f"{name}: ready in {folder} ({counts}; {readable_size(size)})")
 
 
-def _size(count: float) -> str:
+def readable_size(count: float) -> str:
+    """Of so many bytes."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

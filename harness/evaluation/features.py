@@ -107,7 +107,7 @@ class FeatureStore:
         facts = {
             "encoder": self._encoder_sha256,
             "dataset": [manifest.dataset, manifest.version, manifest.split_id, manifest.store, manifest.record],
-            "file": manifest.files[data.beton(split).name]["sha256"],
+            "file": manifest.files[data.file(split)]["sha256"],
             "images": [split, manifest.lists[split]["sha256"]],
             "image_size": self._size,
             "normalisation": [data.mean, data.std],

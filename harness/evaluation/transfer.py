@@ -61,20 +61,27 @@ class TransferEvaluation:
     def score(self, seal: Seal) -> Scores:
         """Choose on the held-out split, write the choice down, fit it on all, then open the test split for it once.
 
-        A choice that has been written down stands: its fits are not made again.
+        A choice that has been written down stands: its fits are not made again. Where an end is asked for, Stopped is
+        raised when the features of a split are kept, or the choice; whatever else was begun would be lost.
         """
         data = self.spec.data
+        selection = from_rank_0(lambda: self._recorded(seal))
         for split in (data.train, data.select):
             self._store.keep(split)
+            from_rank_0(lambda: self._end_if_asked(self._resumed_at))
         from_rank_0(lambda: self._note_absent(data.select))
-        selection = from_rank_0(lambda: self._recorded(seal))
         if selection is None:
             selection = self._selection()
         record = from_rank_0(lambda: seal.record(selection))
+        from_rank_0(lambda: self._end_if_asked(len(self.strengths)))
         if not from_rank_0(lambda: self._fit_on_all(self.strengths[selection.chosen])):
             raise UnfitError(self.total)
         found = seal.open(selection, self._tested)
         return Scores({f"{self.spec.evaluation}.{name}": value for name, value in found.items()}, record)
+
+    def _end_if_asked(self, done: int) -> None:
+        if self._observer.stopping():
+            raise loop.Stopped(done)
 
     def _selection(self) -> Selection:
         """What each strength scores on the held-out split; one whose weights are not finite has no score.

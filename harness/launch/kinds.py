@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from harness.config.schema import Choice, Depth, Detection, Linear, Logistic, Pretrain, Spec, Tried
-from harness.data.prepare import Dataset, open_dataset
+from harness.data.prepare import Dataset
 from harness.evaluation.depth import DepthTraining
 from harness.evaluation.detection import DetectionTraining
 from harness.evaluation.features import FeatureStore
@@ -23,6 +23,7 @@ from harness.launch.housekeeping import FEATURES, NETWORK
 from harness.launch.observer import Observer
 from harness.launch.place import Place
 from harness.launch.specs import read_spec
+from harness.launch.staging import dataset_of
 from harness.launch.training import finish
 from harness.tracking.record import Record, Runs
 from harness.training.begin import begin
@@ -33,7 +34,7 @@ from harness.training.supervision import Supervised
 def carry_out(spec: Spec, record: Record, place: Place, observer: Observer) -> Record:
     runs, device = Runs(Path(place.runs)), torch.device(place.device)
     folder, ranks = runs.folder(record.key), ranks_of(spec, runs)
-    dataset = open_dataset(spec.data.dataset, Path(place.data))  # type: ignore[union-attr]  # every run has data
+    dataset = dataset_of(spec.data.dataset, place, observer)  # type: ignore[union-attr]  # every run has data
     if isinstance(spec, Choice):
         return make_choice(spec, record, dataset, place, observer, ranks)
     if isinstance(spec, Logistic):

@@ -32,6 +32,14 @@ class Place:
     scratch: str = ""
 
 
+def wanted_scratch() -> str:
+    """HARNESS_SCRATCH: a folder of that name on every node, so it says where from the root."""
+    text = os.environ.get("HARNESS_SCRATCH") or ""
+    if text and not os.path.isabs(text):
+        raise ConfigError(f"HARNESS_SCRATCH={text}: must be an absolute path, of a folder that every node has")
+    return text
+
+
 def wanted_solver() -> Solver:
     """HARNESS_SOLVER, or torch."""
     text = os.environ.get("HARNESS_SOLVER") or "torch"

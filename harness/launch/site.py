@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
-from harness.launch.place import Solver, wanted_solver
+from harness.launch.place import Solver, wanted_scratch, wanted_solver
 from harness.tracking.record import Runs
 
 SMALLEST_PART = 0.01  # of a GPU that a run may take
@@ -21,6 +21,7 @@ class Site:
 
     gpu_share: the part of a GPU that each run on one worker takes; None where its size decides.
     online_classifier: report one in every pretraining. solver: of logistic regressions.
+    scratch: a folder on each node's own disk that datasets are read from; empty for none.
     """
 
     home: Path
@@ -32,6 +33,7 @@ class Site:
     gpu_share: float | None = None
     online_classifier: bool = False
     solver: Solver = "torch"
+    scratch: str = ""
 
     @property
     def runs(self) -> Runs:
@@ -56,6 +58,7 @@ def site() -> Site:
         gpu_share=_part("HARNESS_GPU_SHARE"),
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
         solver=wanted_solver(),
+        scratch=wanted_scratch(),
     )
 
 

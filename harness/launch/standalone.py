@@ -15,14 +15,17 @@ from harness.config.errors import ConfigError
 from harness.config.schema import Choice, Evaluation, Imported, RandomEncoder, Spec
 from harness.config.structure import StructureError
 from harness.data.errors import DataError
-from harness.launch.place import Place, wanted_solver
+from harness.launch.notice import Notice, say
+from harness.launch.place import Place, wanted_scratch, wanted_solver
 from harness.launch.specs import spec_from, write_spec
-from harness.launch.task import execute
+from harness.launch.task import DiskFullError, execute
+from harness.tracking.lease import TIMEOUT_SECONDS, BusyError
 from harness.tracking.record import FINISHED, Runs
+from harness.training.loop import Stopped
 
 
 def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) -> int:
-    """Bring the run of `spec` to its end and print what it found."""
+    """Bring the run of `spec` to its end and print what it found; SIGTERM and SIGINT end it before, with all kept."""
     try:
         parsed = spec_from(json.loads(spec.read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError, StructureError) as error:
@@ -37,12 +40,19 @@ def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) 
         device=device,
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
         solver=wanted_solver(),
+        scratch=wanted_scratch(),
     )
     key = write_spec(runs, parsed)
-    try:
-        record = execute(key, place)
-    except DataError as error:
-        raise ConfigError(str(error)) from None
+    with Notice() as notice:
+        try:
+            record = execute(key, place, asked=notice.given)
+        except Stopped as end:
+            say(f"{end}; all that was earned is kept, and the same command goes on from there")
+            return notice.exit_code
+        except (DataError, DiskFullError) as error:
+            raise ConfigError(str(error)) from None
+        except BusyError as error:
+            raise ConfigError(f"{error}; if that was killed, it is free in {TIMEOUT_SECONDS:g} s") from None
     print(f"{record.state}: {runs.folder(key)}")
     for name, value in {**record.results, **record.flags}.items():
         print(f"  {name}: {value:g}")

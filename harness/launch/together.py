@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from harness.config.schema import Linear
-from harness.data.prepare import open_dataset
 from harness.evaluation.linear import LinearEvaluation
 from harness.evaluation.sealed import Seal
 from harness.launch.begun import Begun
@@ -19,6 +18,7 @@ from harness.launch.encoder import encoder_of
 from harness.launch.kinds import ranks_of
 from harness.launch.place import Place
 from harness.launch.specs import read_spec
+from harness.launch.staging import dataset_of
 from harness.launch.training import training_of
 from harness.tracking.lease import Lease
 from harness.tracking.record import FINISHED, Record, RecordError
@@ -34,7 +34,7 @@ def evaluate(evaluations: Sequence[Begun], place: Place) -> Iterator[tuple[Begun
     """
     first, runs = evaluations[0].spec, evaluations[0].runs
     assert isinstance(first, Linear)
-    dataset = open_dataset(first.data.dataset, Path(place.data))
+    dataset = dataset_of(first.data.dataset, place, evaluations[0].observer)
     ranks, encoder = ranks_of(first, runs), encoder_of(runs, first.subject)
     device = torch.device(place.device)
     going: dict[loop.Training, tuple[Begun, LinearEvaluation]] = {}

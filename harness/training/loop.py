@@ -109,7 +109,7 @@ class Training:
         ranks.agree(self.done)
         if self._writes:
             observer.resumed(self.done)
-        self._resumed_at = self.done
+        self._resumed_at = self._saved = self.done
         self._every = max(1, task.total // cadence.reports)
         self._started = self._last_saved = time.monotonic()
         self._pause = cadence.checkpoint_seconds
@@ -138,9 +138,12 @@ class Training:
         return self._writes and self._observer.stopping()
 
     def save(self) -> None:
+        """Write a checkpoint, unless that of this update is there."""
+        if self._saved == self.done:
+            return
         begun = time.monotonic()
         self._checkpoints.save(self.done, self.task.state_dict())
-        self._last_saved = time.monotonic()
+        self._saved, self._last_saved = self.done, time.monotonic()
         self._pause = max(self._cadence.checkpoint_seconds, (self._last_saved - begun) / self._cadence.checkpoint_share)
 
 
@@ -171,9 +174,13 @@ def together(trainings: Sequence[Training]) -> Iterator[tuple[Training, Diverged
                 yield one, end
         if not going:
             return
-        stopping = going[0].stopping
-        if stopping or any(one.due for one in going):
-            for one in going:
-                one.save()
-        if stopping:
+        if any(one.due for one in going):
+            _save(going)
+        if going[0].stopping:
+            _save(going)
             raise Stopped(going[0].done)
+
+
+def _save(trainings: Sequence[Training]) -> None:
+    for one in trainings:
+        one.save()

@@ -67,9 +67,10 @@ def encoder() -> ResNet:
 
 
 class Told:
-    """Listens as the launch room's observer does."""
+    """Listens as the launch room's observer does, and asks for an end at a look of the evaluation's."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.looks, self.stop_at = 0, stop_at
         self.notes: list[str] = []
         self.reports: dict[int, dict[str, float]] = {}
         self.seen: list[loop.Progress] = []
@@ -88,7 +89,8 @@ class Told:
         self.seen.append(progress)
 
     def stopping(self) -> bool:
-        return False
+        self.looks += 1
+        return self.looks == self.stop_at
 
 
 class Counted:
@@ -251,6 +253,22 @@ def test_a_killed_one_ends_as_an_undisturbed_one(
     assert again.results == whole.results
     assert {**again.selection, "recorded_unix_s": 0} == {**whole.selection, "recorded_unix_s": 0}
     assert solver.asked == [(1297, 1)] if recorded else [(1097, 4), (1297, 1)]
+    assert sorted(told.reports) == [1, 2, 3, 4, 5]
+
+
+def test_an_end_that_is_asked_for_loses_nothing(digits: Dataset, tmp_path: Path) -> None:
+    """It comes between features and fits, or after the choice, and no fit and no image is gone through twice."""
+    whole = evaluation(digits, tmp_path / "whole").score(Seal(tmp_path / "whole"))
+    seal, told, solver, folder = Seal(tmp_path / "cut"), Told(stop_at=1), Counted(), tmp_path / "cut"
+    with pytest.raises(loop.Stopped, match="update 0"):
+        evaluation(digits, folder, solver, told).score(seal)
+    assert len(list((folder / "features").iterdir())) == 1
+    told.looks, told.stop_at = 0, 3
+    with pytest.raises(loop.Stopped, match="update 4"):
+        evaluation(digits, folder, solver, told).score(seal)
+    assert seal.recorded() is not None
+    assert evaluation(digits, folder, solver, told).score(seal).results == whole.results
+    assert solver.asked == [(1097, 4), (1297, 1)]
     assert sorted(told.reports) == [1, 2, 3, 4, 5]
 
 

@@ -15,6 +15,7 @@ from small import BYOL, SIMCLR, pretrain, supervised
 from harness.config.schema import Pretrain
 from harness.data.prepare import Dataset
 from harness.training import loop
+from harness.training.batch_plan import BatchPlan
 from harness.training.begin import begin
 from harness.training.checkpoint import Checkpoints
 from harness.training.pretraining import Pretraining
@@ -124,6 +125,54 @@ def test_a_finished_run_makes_no_further_update(tmp_path: Path) -> None:
     assert (again.sum, log.resumptions, log.reports) == (3, [3], {})
 
 
+@pytest.mark.parametrize("stop_at", [1, 4, 10], ids=["the first update", "in the middle", "the last update"])
+def test_an_end_that_is_asked_for(tmp_path: Path, stop_at: int) -> None:
+    """The update just made is saved though no checkpoint was due, and a second try goes on from it."""
+    log = Log(stop_at)
+    with pytest.raises(loop.Stopped, match=f"stopped at update {stop_at}") as end:
+        run(Counting(10), tmp_path, log, every_seconds=1e9)
+    assert end.value.step == stop_at
+    assert [path.name for path in tmp_path.iterdir()] == [f"checkpoint-{stop_at:09d}.pt"]
+    log.stop_at, again = None, Counting(10)
+    run(again, tmp_path, log, every_seconds=1e9)
+    assert again.sum == sum(range(10))
+    assert log.resumptions == [0, stop_at]
+    assert list(log.reports) == list(range(1, 11))
+
+
+def test_an_end_asked_for_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    """It is heard when that is on the disk; no further update is made, and nothing is written twice."""
+    saved, log = [], Log()
+
+    class Interrupting(Checkpoints):
+        def save(self, step: int, state: dict[str, Any]) -> Path:
+            saved.append(step)
+            if step == 6:
+                log.stop_at = 0
+            return super().save(step, state)
+
+    with pytest.raises(loop.Stopped, match="update 6"):
+        list(loop.together([training(Counting(10), Interrupting(tmp_path), log, seconds=0.0)]))
+    assert saved == [1, 2, 3, 4, 5, 6]
+
+
+def test_other_ranks_do_not_decide(tmp_path: Path) -> None:
+    """What is asked of them they leave to rank 0: two that stopped at different updates would share no checkpoint."""
+    task, second = Counting(3), Ranks(BatchPlan(update_batch=2, statistics_batch=1, world=2, rank=1))
+    loop.run(
+        loop.Training(
+            task,
+            checkpoints=Checkpoints(tmp_path),
+            device=CPU,
+            observer=Log(stop_at=0),
+            cadence=loop.Cadence(),
+            ranks=second,
+        )
+    )
+    assert task.sum == sum(range(3))
+    assert not list(tmp_path.iterdir())
+
+
 class Slow(Checkpoints):
     """Writing takes its time."""
 
@@ -132,9 +181,9 @@ class Slow(Checkpoints):
         return super().save(step, state)
 
 
-def training(task: loop.Task, checkpoints: Checkpoints, log: Log) -> loop.Training:
+def training(task: loop.Task, checkpoints: Checkpoints, log: Log, seconds: float = 0.005) -> loop.Training:
     """With a checkpoint as soon as 5 ms have passed, or as long as writing the last one took."""
-    cadence = loop.Cadence(checkpoint_seconds=0.005, checkpoint_share=1.0)
+    cadence = loop.Cadence(checkpoint_seconds=seconds, checkpoint_share=math.inf if seconds == 0 else 1.0)
     return loop.Training(
         task, checkpoints=checkpoints, device=CPU, observer=log, cadence=cadence, ranks=Ranks.join(1, 1)
     )
@@ -191,12 +240,33 @@ def test_one_that_diverges_leaves_the_others(tmp_path: Path) -> None:
     assert [max(log.reports) for log in logs] == [5, 20]
 
 
+def test_trainings_stop_together(tmp_path: Path) -> None:
+    """At one update, each saved in its own folder, whoever of them is asked; one that has diverged is left as it is."""
+
+    class Diverging(Counting):
+        def diagnose(self) -> dict[str, float]:
+            raise loop.Diverged(1, {})
+
+    tasks, logs = [Counting(20), Diverging(20), Counting(20)], [Log(stop_at=7), Log(), Log()]
+    going = [training(task, Checkpoints(tmp_path / str(i)), logs[i], 1e9) for i, task in enumerate(tasks)]
+    told = loop.together(going)
+    assert next(told)[0] == going[1]
+    with pytest.raises(loop.Stopped, match="update 7"):
+        next(told)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.pt")) == [
+        "0/checkpoint-000000007.pt",
+        "2/checkpoint-000000007.pt",
+    ]
+
+
 SHAPE = {"update": 256, "statistics": 64, "epochs": 1}
 PLAIN = pretrain(BYOL, **SHAPE)
 
 
-def train(spec: Pretrain, digits: Dataset, folder: Path, stop_before: int | None = None) -> Pretraining | Supervised:
-    """A real pretraining to its end, or until it is interrupted."""
+def train(
+    spec: Pretrain, digits: Dataset, folder: Path, stop_before: int | None = None, log: Log | None = None
+) -> Pretraining | Supervised:
+    """A real pretraining to its end, or until it is interrupted, or `log` asks for an end."""
     task = begin(spec, digits, CPU, Ranks.join(256, 64), 1)
     assert task.total == UPDATES
     made = task.update
@@ -208,7 +278,7 @@ def train(spec: Pretrain, digits: Dataset, folder: Path, stop_before: int | None
 
     task.update = update  # type: ignore[method-assign]
     try:
-        run(task, folder, Log())
+        run(task, folder, log or Log())
     except Interrupted:
         assert stop_before is not None
     finally:
@@ -243,6 +313,19 @@ def test_interrupted_anywhere_is_undisturbed(
         resumed = train(spec, digits, tmp_path / str(stop))
         assert same(resumed.state_dict(), whole.state_dict()), f"interrupted before update {stop}"
         assert resumed.results() == whole.results()
+
+
+@pytest.mark.parametrize(
+    "spec", [PLAIN, pretrain(SIMCLR, **SHAPE), supervised(**SHAPE)], ids=["byol", "simclr", "supervised"]
+)
+def test_stopped_is_undisturbed(spec: Pretrain, digits: Dataset, tmp_path: Path) -> None:
+    """What an end that was asked for left goes on as if nobody had asked, bit for bit."""
+    whole = train(spec, digits, tmp_path / "whole")
+    with pytest.raises(loop.Stopped):
+        train(spec, digits, tmp_path / "stopped", log=Log(stop_at=2))
+    resumed = train(spec, digits, tmp_path / "stopped")
+    assert same(resumed.state_dict(), whole.state_dict())
+    assert resumed.results() == whole.results()
 
 
 def test_a_second_interruption_from_a_torn_checkpoint(digits: Dataset, tmp_path: Path) -> None:
