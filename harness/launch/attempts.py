@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ OWN_RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
 # only as long as no checkpoint comes between them. Ten in a row are the run's doing, or no place to train.
 LOST_RETRIES = 10
 GLOO = "gloo/transport/"  # in what gloo says of a connection that broke; it has no kind of its own for that
+
+WHERE = re.compile(r"\bip=([^,)\s]+)")  # in what Ray says of an error in another process
 
 
 class LostError(RuntimeError):
@@ -95,7 +98,8 @@ class Attempts:
     def _node(self, key: str, error: BaseException) -> str:
         """Where it was: by the lease that a dead process leaves behind, or by Ray's word on one that raised."""
         owner = read_owner(self._runs.folder(key) / "lease.json")
-        return owner.host if owner is not None else str(getattr(error, "ip", "unknown"))
+        told = WHERE.search(str(error))
+        return owner.host if owner is not None else told[1] if told else "unknown"
 
 
 class Noting(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -9,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.launch.plan import Plan, Planned, Status, needs
-from harness.launch.room import Room
 from harness.launch.share import Demand
 
 pytest.importorskip("ray.tune")
@@ -17,9 +17,11 @@ from ray.tune.search import Searcher
 from test_schedule import sweeps
 
 from harness.launch import frontier
+from harness.launch.attempts import Attempts
 from harness.launch.cost import Scale
 from harness.launch.frontier import Frontier
 from harness.launch.machines import machine_named
+from harness.tracking.record import Runs
 
 SHARES = (0.1, 0.25, 0.3, 0.5, 1.0)
 
@@ -85,8 +87,8 @@ def test_every_run_has_its_turn(drawn: tuple[list[Planned], dict[str, Demand], i
     def look(run: Planned) -> Status:
         return "running" if any(trials[trial].key == run.key for trial in cluster.going) else "missing"
 
-    room = Room([{"CPU": 100.0, "GPU": float(gpus)}])
-    searcher = Frontier(plan.missing, {"finished"}, look, demands, room)
+    nodes = {"node": {"CPU": 100.0, "GPU": float(gpus)}}
+    searcher = Frontier(plan.missing, {"finished"}, look, demands, lambda: nodes, Attempts(Runs(Path())), pytest.fail)
     with mock.patch.object(frontier, "LOOK_SECONDS", 0.0):
         while (answer := searcher.suggest(str(len(trials)))) != Searcher.FINISHED:
             if answer is None:
