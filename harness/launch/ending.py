@@ -66,7 +66,7 @@ class Ending:
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if self._asked or self._ask is None:
-            raise Ended(number)
+            raise Ended(self._asked or number)
         self._asked = number
         signal.alarm(GRACE_SECONDS)
         self._ask()

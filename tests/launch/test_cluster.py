@@ -60,7 +60,7 @@ def test_a_slow_start_is_tried_again(busy: int, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(cluster.ray, "init", init)
     monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"NodeID": "one", "Alive": True, "Resources": {"CPU": 2.0}}])
     if busy == cluster.ATTEMPTS:
         with pytest.raises(ConfigError, match="too busy; give the same command again"), connected(None):
             pass

@@ -38,7 +38,7 @@ class Tries:
 
 
 class Tune:
-    """What Tune asks of a searcher, one trial an attempt. A run that fails here has no other, unless `tries` says so."""
+    """What Tune asks of a searcher, one trial an attempt. A run that fails here has had its last."""
 
     def __init__(self, plan: Plan, finished: set[str], demand: Demand = ONE) -> None:
         self.on_disk: dict[str, Status] = {}
