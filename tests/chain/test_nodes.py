@@ -20,8 +20,10 @@ import torch.distributed as dist
 import torch.multiprocessing
 from checkout import Checkout, edited
 
+from harness.launch.observer import read_progress
 from harness.launch.place import Place
 from harness.launch.task import execute
+from harness.tracking.lease import read_owner
 from harness.tracking.record import Record, Runs
 from harness.tracking.spool import Spool
 
@@ -30,7 +32,7 @@ from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.chain, pytest.mark.ray]
 COMMAND = ("run", "table5b", "--seeds", "1")
-EPOCHS = 20  # about 200 updates: on two workers, seconds in which a node can die
+EPOCHS = 10  # some 100 updates: on two workers, seconds in which a node can die
 PATIENCE = 240.0
 
 
@@ -75,11 +77,12 @@ def drive(checkout: Checkout, cluster: Cluster, *words: str) -> subprocess.Popen
 
 
 def owners(checkout: Checkout) -> dict[str, int]:
-    """By key, the process that works on a run which has come far enough to have a checkpoint."""
+    """By key, the process that works on a run which has made an update, and is not near its end."""
     found = {}
     for lease in checkout.home.glob("runs/*/lease.json"):
-        if list(lease.parent.glob("checkpoints/*.pt")) and lease.read_text():
-            found[lease.parent.name] = json.loads(lease.read_text())["pid"]
+        seen, owner = read_progress(lease.parent), read_owner(lease)
+        if seen is not None and owner is not None and seen.done < seen.total / 2:
+            found[lease.parent.name] = owner.pid
     return found
 
 
