@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from checkout import Checkout, edited
 
+from harness.launch.ending import KEPT
 from harness.launch.observer import read_progress
 from harness.launch.place import Place
 from harness.launch.task import execute
@@ -122,6 +124,22 @@ def records(runs: Runs) -> dict[str, Record]:
     return done
 
 
+def test_a_node_that_is_not_alike_is_refused(checkout: Checkout, cluster: Cluster, tmp_path: Path) -> None:
+    """Another torch moves numbers: it is said before anything runs, with the node and both versions."""
+    other = tmp_path / "torch-0.0.1.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0.1\n")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": paths})
+    with drive(checkout, cluster) as driver:
+        _, complaint = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 2, complaint
+    (line,) = complaint.splitlines()
+    assert line.startswith(f"harness: node {socket.gethostname()} has torch 0.0.1, not {version('torch')} as here")
+    assert not list(checkout.home.glob("runs/*/record.json"))
+    cluster.remove_node(node, allow_graceful=False)
+
+
 @pytest.mark.timeout(600)
 def test_a_node_dies_and_another_comes(checkout: Checkout, cluster: Cluster) -> None:
     """Every run ends as if nothing had happened: the dead node's go on elsewhere, the others notice nothing."""
@@ -185,3 +203,38 @@ def rank_main(rank: int, port: int, keys: list[str], place: Place) -> None:
     for key in keys:
         execute(key, place)
     dist.destroy_process_group()
+
+
+def test_the_driver_s_end_and_the_head_s(cluster: Cluster, tmp_path: Path) -> None:
+    """SIGTERM ends a sweep within its half minute, with all saved. Without a head it ends too, in one line."""
+    checkout = Checkout(tmp_path, epochs=200, cells={"long": {}})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = checkout.command(*COMMAND, RAY_ADDRESS=cluster.address)
+    with subprocess.Popen(**command, **pipes) as driver:
+        (key,) = until(lambda: owners(checkout), driver)
+        asked = time.monotonic()
+        driver.send_signal(signal.SIGTERM)
+        said, complaint = driver.communicate(timeout=PATIENCE)
+        assert time.monotonic() - asked < 30
+    assert driver.returncode == 128 + signal.SIGTERM, said + complaint
+    assert complaint.splitlines() == [f"harness: stopped; {KEPT}"]
+    folder = checkout.home / "runs" / key
+    assert not (folder / "lease.json").exists()
+    seen = read_progress(folder)
+    assert seen is not None
+    last = max(path.name for path in (folder / "checkpoints").iterdir())
+    assert last >= f"checkpoint-{seen.done:09d}.pt", "progress is written once a second, and the last update saved"
+
+    with subprocess.Popen(**command, **pipes) as driver:
+        until(lambda: owners(checkout), driver)
+        killed = time.monotonic()
+        for kind in ("gcs_server", "raylet"):
+            for process in cluster.head_node.all_processes[kind]:
+                os.kill(process.process.pid, signal.SIGKILL)
+        said, complaint = driver.communicate(timeout=PATIENCE)
+        assert time.monotonic() - killed < 60
+    assert driver.returncode == 1, said + complaint
+    (line,) = complaint.splitlines()
+    assert "Ray's head has not answered for 30 s" in line
+    assert line.endswith(KEPT)
+    assert not list((checkout.home / "ray").iterdir()), "what Ray wrote for itself is gone"
