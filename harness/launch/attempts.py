@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.distributed import DistError
 
 from harness.launch.task import fail
 from harness.tracking.lease import Lease, read_owner
-from harness.tracking.record import Runs
+from harness.tracking.record import RecordError, Runs
 
 OWN_RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
 # A node that dies takes its runs with it, whatever they are, and one that is lent by the hour dies often: losses count
@@ -67,8 +68,8 @@ class Attempts:
             "fault": "node or worker" if lost else "run",
             "what": what,
         }
-        with (self._runs.folder(key) / "attempts.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with suppress(OSError), (self._runs.folder(key) / "attempts.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")  # a full disk takes none; it is counted all the same
 
     def spent(self, key: str) -> bool:
         """Whether the run has had all its attempts."""
@@ -81,18 +82,20 @@ class Attempts:
     def give_up(self, key: str) -> None:
         """Say in the record of a run that died with its worker why it ended; nobody else could."""
         lease = Lease(self._runs.folder(key))
-        if lease.acquire():
-            try:
-                fail(self._runs, key, self.told(key))
-            finally:
-                lease.release()
+        with suppress(OSError, RecordError):  # a full disk, or a record that nobody can read: it is told all the same
+            if lease.acquire():
+                try:
+                    fail(self._runs, key, self.told(key))
+                finally:
+                    lease.release()
 
     def _words(self, key: str, cause: BaseException, lost: bool) -> str:
         if lost:
             return in_words(cause)
-        record = self._runs.read(key)
-        if record is not None and record.state == "failed" and record.error:
-            return record.error
+        with suppress(RecordError):
+            record = self._runs.read(key)
+            if record is not None and record.state == "failed" and record.error:
+                return record.error
         return f"{type(cause).__name__}: {_last_line(cause)}"
 
     def _node(self, key: str, error: BaseException) -> str:

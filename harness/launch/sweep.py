@@ -37,7 +37,7 @@ class Outcome:
 
     failed: tuple[Planned, ...]
     skipped: tuple[Planned, ...]
-    reasons: dict[str, str]  # by key, of failures that left none in their record
+    reasons: dict[str, str]  # by key, of the runs that have had all their attempts here
     start_s: float
     sweep_s: float
 

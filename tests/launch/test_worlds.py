@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 from contextlib import suppress
@@ -22,7 +23,7 @@ from harness.tracking.record import Runs
 from harness.tracking.spool import Spool
 from harness.training.loop import Stopped
 
-EPOCHS, HALF = 4, 20  # 40 updates, every one of them reported
+EPOCHS, HALF, ALL = 4, 20, 1000  # 40 updates, every one of them reported
 WITHIN = 1e-4  # in float32; tests/training/test_ranks.py holds float64 to 1e-8
 TOP1 = "linear_imagenet.top1"
 
@@ -50,12 +51,12 @@ def bring(home: Path, data: Path, *specs: Pretrain | Linear) -> float:
 def rank_main(rank: int, port: int, key: str, place: Place, updates: int) -> None:
     """One of two ranks, of which the first is asked to end after some updates."""
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    asked = iter(range(1, 1000))
+    asked = itertools.count(1)
     with suppress(Stopped if rank == 0 else RuntimeError):  # the other falls with its next collective
         execute(key, place, asked=lambda: next(asked) == updates)
 
 
-def on_two(home: Path, data: Path, spec: Pretrain, updates: int) -> str:
+def on_two(home: Path, data: Path, spec: Pretrain | Linear, updates: int = ALL) -> str:
     """Begin a run on two workers, or go on with it, for so many updates."""
     key = write_spec(Runs(home), spec)
     with socket.socket() as free:
@@ -65,10 +66,16 @@ def on_two(home: Path, data: Path, spec: Pretrain, updates: int) -> str:
     return key
 
 
-def losses(home: Path, key: str) -> dict[int, float]:
+def losses(home: Path, key: str, kind: str) -> dict[int, float]:
     """By update."""
     points = Spool(home / key / "spool.jsonl").read()
-    return {point.step: point.metrics["pretrain.loss"] for point in points}
+    return {point.step: point.metrics[f"{kind}.loss"] for point in points}
+
+
+def worlds(*homes: Path, key: str) -> list[object]:
+    """On how many workers each of them ended the run."""
+    records = [Runs(home).read(key) for home in homes]
+    return [record and record.state == "done" and record.environment["world"] for record in records]
 
 
 def test_one_worker_goes_on_with_what_two_began(tmp_path: Path, data: Path, tiny: tuple[Pretrain, Linear]) -> None:
@@ -79,14 +86,15 @@ def test_one_worker_goes_on_with_what_two_began(tmp_path: Path, data: Path, tiny
     two, changed = tmp_path / "two", tmp_path / "changed"
     key = on_two(two, data, subject, HALF)
     shutil.copytree(two, changed)
-    assert [path.name for path in (two / key / "checkpoints").iterdir()][-1:] == [f"checkpoint-{HALF:09d}.pt"]
-    on_two(two, data, subject, 2 * HALF + 1)
+    assert max(path.name for path in (two / key / "checkpoints").iterdir()) == f"checkpoint-{HALF:09d}.pt"
+    on_two(two, data, subject)
+    evaluated = on_two(two, data, evaluation)
     top1 = bring(changed, data, subject, evaluation)
+    assert worlds(two, changed, key=key) == worlds(two, changed, key=evaluated) == [2, 1]
 
-    stayed, went_on = losses(two, key), losses(changed, key)
+    stayed, went_on = losses(two, key, "pretrain"), losses(changed, key, "pretrain")
     after = range(HALF + 1, 2 * HALF + 1)
     assert stayed.keys() == went_on.keys() >= set(after)
     assert [went_on[step] for step in after] == pytest.approx([stayed[step] for step in after], rel=WITHIN)
-    records = [Runs(home).read(key) for home in (two, changed)]
-    assert [record and (record.state, record.environment["world"]) for record in records] == [("done", 2), ("done", 1)]
+    assert losses(changed, evaluated, "linear") == pytest.approx(losses(two, evaluated, "linear"), rel=WITHIN)
     assert min(alone.values()) <= top1 <= max(alone.values())
