@@ -42,6 +42,7 @@ def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
     The nodes of a cluster run this process's own code, and what else it rests on must be alike.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed run is told by its record, in one line
+    ray._private.worker._worker_logs_enabled = False  # a dead node is told by the frontier, not in a paragraph of Ray's
     if address is None or address == "local":
         _start()
     else:

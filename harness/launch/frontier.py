@@ -123,8 +123,11 @@ class Frontier(Searcher):
         if time.monotonic() - self._followed < NODES_SECONDS:
             return
         self._followed = time.monotonic()
-        if not self._room.follow(self._living()):
+        living = self._living()
+        gone, new = self._room.follow(living)
+        if not gone and not new:
             return
+        self._say(f"Ray's nodes: {gone} gone, {new} new, {len(living)} living")
         wanting = {self._demands[run.key] for run in (*self._waiting, *self._running.values())}
         homeless = {demand for demand in wanting if not self._room.fits(demand)}
         for demand in homeless - self._homeless:

@@ -45,11 +45,11 @@ class Room:
         """`nodes` are the resources of each, by an id that no later node has."""
         self._nodes = {name: _Node.empty(has) for name, has in nodes.items()}
 
-    def follow(self, nodes: Mapping[str, Resources]) -> bool:
-        """These live now: the seats of the others are gone, and new ones are free. Whether anything changed."""
-        changed = self._nodes.keys() != nodes.keys()
+    def follow(self, nodes: Mapping[str, Resources]) -> tuple[int, int]:
+        """These live now: the seats of the others are gone, and new ones are free. How many nodes are gone and new."""
+        gone, new = len(self._nodes.keys() - nodes.keys()), len(nodes.keys() - self._nodes.keys())
         self._nodes = {name: self._nodes.get(name) or _Node.empty(has) for name, has in nodes.items()}
-        return changed
+        return gone, new
 
     def fits(self, demand: Demand) -> bool:
         """Whether there is room once everything is given back."""

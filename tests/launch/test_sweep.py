@@ -26,16 +26,17 @@ pytestmark = pytest.mark.ray
 
 
 class Killer(threading.Thread):
-    """Kill -9 of every process that takes up one run: to the sweep, the run does it to itself."""
+    """Kill -9 of every process that begins one run: to the sweep, the run does it to itself."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
-        self._lease, self.over, self.killed = folder / "lease.json", threading.Event(), set[int]()
+        self._folder, self.over, self.killed = folder, threading.Event(), set[int]()
 
     def run(self) -> None:
         while not self.over.wait(0.05):
-            owner = read_owner(self._lease)
-            if owner is not None and owner.pid not in (*self.killed, os.getpid()):
+            owner = read_owner(self._folder / "lease.json")
+            begun = (self._folder / "record.json").exists()
+            if begun and owner is not None and owner.pid not in (*self.killed, os.getpid()):
                 self.killed.add(owner.pid)
                 os.kill(owner.pid, signal.SIGKILL)
 
