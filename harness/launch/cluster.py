@@ -91,9 +91,13 @@ def _check_reachable(address: str) -> None:
     """Ray waits long for an address nobody answers at; this asks first."""
     if address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: Ray's client drives no sweep; give the head's own host:port, as :6379"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ConfigError(f"RAY_ADDRESS={address}: must be host:port, ray://host:port, auto or local")
+        raise ConfigError(f"RAY_ADDRESS={address}: must be host:port, auto or local")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:

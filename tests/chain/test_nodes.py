@@ -39,11 +39,21 @@ PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def other_code(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the nodes find under the name of this package: nothing that could run."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "harness").mkdir()
+    (folder / "harness" / "__init__.py").write_text('raise ImportError("not the driver\'s code")\n')
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster(other_code: str) -> Iterator[Cluster]:
     """A head that trains nothing, and three nodes."""
-    whole = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    environment = {"PYTHONPATH": other_code}
+    whole = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "env_vars": environment})
     for cpus in (2, 1, 1):
-        whole.add_node(num_cpus=cpus)
+        whole.add_node(num_cpus=cpus, env_vars=environment)
     yield whole
     whole.shutdown()
 
@@ -124,13 +134,14 @@ def records(runs: Runs) -> dict[str, Record]:
     return done
 
 
-def test_a_node_that_is_not_alike_is_refused(checkout: Checkout, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_node_that_is_not_alike_is_refused(
+    checkout: Checkout, cluster: Cluster, other_code: str, tmp_path: Path
+) -> None:
     """Another torch moves numbers: it is said before anything runs, with the node and both versions."""
     other = tmp_path / "torch-0.0.1.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0.1\n")
-    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": paths})
+    node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": os.pathsep.join([str(tmp_path), other_code])})
     with drive(checkout, cluster) as driver:
         _, complaint = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 2, complaint
@@ -141,18 +152,22 @@ def test_a_node_that_is_not_alike_is_refused(checkout: Checkout, cluster: Cluste
 
 
 @pytest.mark.timeout(600)
-def test_a_node_dies_and_another_comes(checkout: Checkout, cluster: Cluster) -> None:
-    """Every run ends as if nothing had happened: the dead node's go on elsewhere, the others notice nothing."""
+def test_a_node_dies_and_another_comes(checkout: Checkout, cluster: Cluster, other_code: str) -> None:
+    """Every run ends as if nothing had happened: the dead node's go on elsewhere, the others notice nothing.
+
+    All nodes run the driver's code, whatever they have under its name.
+    """
     with drive(checkout, cluster) as driver:
         held = until(lambda: owners(checkout), driver)
         dead = kill_node_of(cluster, next(iter(held.values())))
         lost = seem_elsewhere(checkout, dead)
         assert lost, "it died in the middle of its runs"
         time.sleep(3)
-        cluster.add_node(num_cpus=2)
+        cluster.add_node(num_cpus=2, env_vars={"PYTHONPATH": other_code})
         said, complaint = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, said + complaint
-    assert "Traceback" not in complaint
+    assert complaint == ""
+    assert "Ray's nodes: 1 gone, 0 new" in said
 
     runs = Runs(checkout.home / "runs")
     done = records(runs)
