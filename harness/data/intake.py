@@ -95,7 +95,11 @@ class Intake:
         if self.facts.record != "class":
             from harness.data import records  # noqa: PLC0415 - for few datasets
 
-            records.check(self.facts.record, target, self.facts.classes, encoded.height, encoded.width)
+            try:
+                records.check(self.facts.record, target, self.facts.classes, encoded.height, encoded.width)
+            except DataError as error:
+                named = f"{self.source.target_file(number)}: " if self.source.target_file else ""
+                raise DataError(f"{named}{error}") from error
         return encoded, target
 
     def _count(self, encoded: Encoded, number: int) -> None:

@@ -65,7 +65,7 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 
 
 def encode_depth(depth: NDArray[np.float32]) -> bytes:
-    """Metres for each pixel, behind the height and the width."""
+    """Metres for each pixel, 0 or NaN where none was measured, behind the height and the width."""
     return _SIZE.pack(*depth.shape) + depth.astype("<f4").tobytes()
 
 
@@ -121,7 +121,7 @@ def _wrong_mask(mask: NDArray[np.uint8], classes: int, height: int, width: int) 
 
 
 def _wrong_depth(depth: NDArray[np.float32], height: int, width: int) -> str | None:
-    strange = depth[~(np.isfinite(depth) & (depth >= 0))]
+    strange = depth[(depth < 0) | np.isinf(depth)]  # NaN is neither: like 0 it is no measurement, and in no loss
     return f"a depth is {strange[0]} metres" if strange.size else _wrong_size("depth map", depth, height, width)
 
 

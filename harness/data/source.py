@@ -25,8 +25,9 @@ class Source:
     """All samples of a dataset, and the numbers that make up each split, ascending; a number is in at most one split.
 
     `names` are the owner's and tell samples apart. `labels` are classes, or -1 where a sample has a target instead.
-    `image` and `target` read one sample by number, from any thread; records.py has the forms of targets. `quickest`
-    is the order in which all are read fastest, where that is not the order of their numbers.
+    `image` and `target` read one sample by number, from any thread; records.py has the forms of targets.
+    `target_file` names the file of a target, where that is not the image's own. `quickest` is the order in which all
+    are read fastest, where that is not the order of their numbers.
     """
 
     names: Sequence[str]
@@ -35,4 +36,5 @@ class Source:
     splits: Mapping[str, NDArray[np.int64]]
     image: Callable[[int], Image]
     target: Callable[[int], bytes] = _no_target
+    target_file: Callable[[int], str] | None = None
     quickest: NDArray[np.int64] | None = None

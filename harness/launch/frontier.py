@@ -128,9 +128,10 @@ class Frontier(Searcher):
         if not gone and not new:
             return
         self._say(f"Ray's nodes: {gone} gone, {new} new, {len(living)} living")
-        wanting = {self._demands[run.key] for run in (*self._waiting, *self._running.values())}
-        homeless = {demand for demand in wanting if not self._room.fits(demand)}
-        for demand in homeless - self._homeless:
+        elsewhere = (run for run, _ in self._elsewhere)
+        wanting = {self._demands[run.key] for run in (*self._waiting, *self._running.values(), *elsewhere)}
+        homeless = {demand for demand in set(self._demands.values()) if not self._room.fits(demand)}
+        for demand in (homeless - self._homeless) & wanting:
             self._say(f"no living node has room for a run on {wanted(demand)}; such runs wait for one")
         self._homeless = homeless
 

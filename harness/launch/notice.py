@@ -7,11 +7,14 @@ import select
 import signal
 import sys
 import threading
+import time
+from contextlib import suppress
 from types import FrameType
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PATIENCE_SECONDS = 25.0  # schedulers often give 30; what is left is for the interpreter and the disk
+ECHO_SECONDS = 0.5  # `timeout`, and whoever signals a process and then its group, says one thing twice
 FAILED = 128  # a shell's exit code of a process that a signal ended is this and the signal's number
 
 
@@ -57,9 +60,15 @@ class Notice:
         if not self.signal:
             return
         say(f"an end is asked for: after this update, at once if asked again, or in {PATIENCE_SECONDS:g} s")
-        if self._next(PATIENCE_SECONDS) != 0:
+        self._pass_over_echo()
+        if self._next(PATIENCE_SECONDS - ECHO_SECONDS) != 0:
             say("ended at once; the same command goes on from the last checkpoint")
             os._exit(self.exit_code)
+
+    def _pass_over_echo(self) -> None:
+        time.sleep(ECHO_SECONDS)
+        while select.select([self._ear], [], [], 0)[0] and os.read(self._ear, 1):
+            pass
 
     def _next(self, seconds: float | None) -> int | None:
         """The next signal; 0 when nothing is listened for any more, None where none came for so long."""
@@ -72,7 +81,8 @@ class Notice:
 
 def say(line: str) -> None:
     """To whoever reads the log: stdout has results."""
-    print(f"harness: {line}", file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # Ctrl-C ends the `tee` that reads along, too
+        print(f"harness: {line}", file=sys.stderr, flush=True)
 
 
 def _heard_elsewhere(_number: int, _frame: FrameType | None) -> None:

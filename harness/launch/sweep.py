@@ -123,6 +123,7 @@ def _place(site: Site) -> Place:
         commit=commit(),
         online_classifier=site.online_classifier,
         solver=site.solver,
+        scratch=site.scratch,
     )
 
 

@@ -112,6 +112,7 @@ FITTING = [
     ("boxes", b""),
     ("mask", encode_mask(np.full((30, 40), VOID, dtype=np.uint8))),
     ("depth", encode_depth(np.zeros((30, 40), dtype=np.float32))),
+    ("depth", encode_depth(np.full((30, 40), np.nan, dtype=np.float32))),
 ]
 
 
@@ -138,7 +139,6 @@ def test_a_fitting_target_passes(record: str, target: bytes) -> None:
         ("boxes", _boxes(0, 0, 40, 30, 0, 2), "difficulty is 2"),
         ("mask", encode_mask(np.full((30, 40), 5, dtype=np.uint8)), "class 5"),
         ("mask", encode_mask(np.zeros((40, 30), dtype=np.uint8)), "40 x 30 pixels, its image 30 x 40"),
-        ("depth", encode_depth(np.full((30, 40), np.nan, dtype=np.float32)), "nan metres"),
         ("depth", encode_depth(np.full((30, 40), np.inf, dtype=np.float32)), "inf metres"),
         ("depth", encode_depth(np.full((30, 40), -1, dtype=np.float32)), "-1.0 metres"),
         ("depth", encode_depth(np.zeros((30, 41), dtype=np.float32)), "30 x 41 pixels, its image 30 x 40"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
+from steady import resumes, same_on_two_ranks, updated
 from told import run
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from harness.config.datasets import DATASETS
 from harness.config.schema import Depth, SceneData
 from harness.data.beton import Beton
 from harness.data.dataset import Dataset
-from harness.data.depth_frames import CentralFrame
+from harness.data.depth_frames import CentralFrame, Frames
 from harness.data.prepare import open_dataset, prepare
 from harness.data.records import decode_depth
 from harness.data.scenes import Scenes
@@ -195,30 +194,12 @@ def test_it_trains_on_its_split_alone(nyu: Dataset, spec: Depth) -> None:
 
 def test_a_resumed_one_ends_as_an_undisturbed_one(spec: Depth, nyu: Dataset, tmp_path: Path) -> None:
     """Protects results from crashes: stopped after any update, reports, network and errors are bit for bit equal."""
-    whole = begun(spec, nyu)
-    told = run(whole, tmp_path / "whole")
-    found = whole.score(Seal(tmp_path / "whole")).results
-    for stop in (1, 4):
-        cut = begun(spec, nyu)
-        made = cut.update
+    resumes(lambda: begun(spec, nyu), tested, tmp_path, (1, 4))
 
-        def update(step: int, batch: Any, made: Any = made, stop: int = stop) -> None:
-            if step == stop:
-                raise InterruptedError
-            made(step, batch)
 
-        cut.update = update  # type: ignore[method-assign]
-        with pytest.raises(InterruptedError):
-            run(cut, tmp_path / f"cut{stop}")
-        again = begun(spec, nyu)
-        reports = run(again, tmp_path / f"cut{stop}").reports
-        assert reports == {step: report for step, report in told.reports.items() if step > stop}
-        ours, theirs = again.network.state_dict(), whole.network.state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-        assert again.score(Seal(tmp_path / f"cut{stop}")).results == found
-        cut.close()
-        again.close()
-    whole.close()
+def tested(task: DepthTraining, folder: Path) -> dict[str, float]:
+    """Its errors on the test."""
+    return task.score(Seal(folder)).results
 
 
 def test_a_loss_that_is_no_number_ends_it(task: DepthTraining) -> None:
@@ -240,24 +221,13 @@ def test_the_decoder_is_as_wide_as_the_encoder() -> None:
         assert filters(ResNet("resnet_tiny")) == (16, 8, 4, 2)
 
 
-def updated(spec: Depth, nyu: Dataset, folder: Path) -> dict[str, Any]:
-    """Two updates in float64, whatever this process's place among the ranks, and the test."""
-    task = begun(spec, nyu)
-    for step, batch in zip(range(2), task.feed(0), strict=False):
+def shared(spec: Depth, nyu: Dataset, folder: Path) -> dict[str, Any]:
+    """Two updates, whatever this process's place among the ranks, and the test."""
+
+    def gaps(batch: Frames) -> None:
         batch.depths[batch.numbers % 3 == 0] = 0  # so that the ranks' shares differ in how many depths they have
-        task.update(step, batch)
-    numbers = {**task.diagnose(), **task.score(Seal(folder)).results}
-    task.close()
-    return {"numbers": numbers, **task.network.state_dict()}
 
-
-def rank_main(rank: int, port: int, folder: str, spec: Depth, nyu: Dataset) -> None:
-    """One of two ranks."""
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(updated(spec, nyu, Path(folder)), Path(folder) / f"rank{rank}.pt")
-    dist.destroy_process_group()
+    return updated(begun(spec, nyu), lambda task: tested(task, folder), gaps)
 
 
 @pytest.mark.usefixtures("float64")
@@ -265,13 +235,4 @@ def test_two_ranks_make_the_update_of_one(nyu: Dataset, spec: Depth, tmp_path: P
     """Protects numbers from the size of a cluster: statistics, the largest error and the pixels of the whole batch,
     every test frame once.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(rank_main, (port, str(tmp_path), spec, nyu), nprocs=2)
-    alone = updated(spec, nyu, tmp_path / "alone")
-    for rank in range(2):
-        found = torch.load(tmp_path / f"rank{rank}.pt")
-        assert found.pop("numbers") == pytest.approx(alone["numbers"], rel=1e-8)
-        for name, value in found.items():
-            torch.testing.assert_close(value, alone[name], rtol=1e-8, atol=1e-10, msg=lambda text, n=name: n + text)
+    same_on_two_ranks(shared, tmp_path, spec, nyu)

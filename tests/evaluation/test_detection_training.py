@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from told import run
+from steady import resumes, same_on_two_ranks, updated
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -179,28 +177,7 @@ def test_what_is_drawn_is_the_images_own(spec: Detection, scenes: Dataset) -> No
 
 def test_a_resumed_one_ends_as_an_undisturbed_one(spec: Detection, scenes: Dataset, tmp_path: Path) -> None:
     """Protects results from crashes: stopped after any update, reports and network are bit for bit equal."""
-    whole = begun(spec, scenes)
-    told = run(whole, tmp_path / "whole")
-    for stop in (1, 3):
-        cut = begun(spec, scenes)
-        made = cut.update
-
-        def update(step: int, batch: Any, made: Any = made, stop: int = stop) -> None:
-            if step == stop:
-                raise InterruptedError
-            made(step, batch)
-
-        cut.update = update  # type: ignore[method-assign]
-        with pytest.raises(InterruptedError):
-            run(cut, tmp_path / f"cut{stop}")
-        again = begun(spec, scenes)
-        reports = run(again, tmp_path / f"cut{stop}").reports
-        assert reports == {step: report for step, report in told.reports.items() if step > stop}
-        ours, theirs = again.network.state_dict(), whole.network.state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-        cut.close()
-        again.close()
-    whole.close()
+    resumes(lambda: begun(spec, scenes), lambda *_: None, tmp_path, (1, 3))
 
 
 def test_a_frozen_representation(spec: Detection, scenes: Dataset) -> None:
@@ -296,40 +273,17 @@ def test_it_learns(spec: Detection, scenes: Dataset, tmp_path: Path) -> None:
     assert found > mean_box + 5
 
 
-def two_updates(spec: Detection, scenes: Dataset) -> dict[str, Any]:
-    """Of a float64 detection, whatever this process's place among the ranks."""
+def shared(spec: Detection, scenes: Dataset, _folder: Path) -> dict[str, Any]:
+    """Two updates, whatever this process's place among the ranks, and the test."""
     task = begun(spec, scenes)
-    for step, batch in zip(range(2), task.feed(0), strict=False):
-        task.update(step, batch)
-    regions, proposals = task.network.regions, task.network.proposals
-    regions.score_thresh = 0.0  # so that the test finds more than nothing
-    proposals._post_nms_top_n["testing"] = 20  # and not too much for a test of the test
-    numbers = {**task.diagnose(), **task._tested()}
-    task.close()
-    return {"numbers": numbers, **task.network.state_dict()}
-
-
-def rank_main(rank: int, port: int, folder: str, spec: Detection, scenes: Dataset) -> None:
-    """One of two ranks."""
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(two_updates(spec, scenes), Path(folder) / f"rank{rank}.pt")
-    dist.destroy_process_group()
+    task.network.regions.score_thresh = 0.0  # so that the test finds more than nothing
+    task.network.proposals._post_nms_top_n["testing"] = 20  # and not too much for a test of the test
+    found = updated(task, DetectionTraining._tested)
+    assert found["numbers"]["ap50"] > 0
+    return found
 
 
 @pytest.mark.usefixtures("float64")
 def test_two_ranks_make_the_update_of_one(spec: Detection, scenes: Dataset, tmp_path: Path) -> None:
     """Protects numbers from the size of a cluster: the same anchors, regions and mean loss, every test image once."""
-    spec = replace(spec, batch=4, warmup_steps=0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(rank_main, (port, str(tmp_path), spec, scenes), nprocs=2)
-    alone = two_updates(spec, scenes)
-    assert alone["numbers"]["ap50"] > 0
-    for rank in range(2):
-        found = torch.load(tmp_path / f"rank{rank}.pt")
-        assert found.pop("numbers") == pytest.approx(alone["numbers"], rel=1e-6)
-        for name, value in found.items():
-            torch.testing.assert_close(value, alone[name], rtol=1e-6, atol=1e-8, msg=lambda text, n=name: n + text)
+    same_on_two_ranks(shared, tmp_path, replace(spec, batch=4, warmup_steps=0), scenes, exact=1e-6)

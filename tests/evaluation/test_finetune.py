@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_recall_curve
+from steady import resumes, same_on_two_ranks, updated
 from told import run
 
 from harness.config.datasets import DATASETS
@@ -212,29 +211,7 @@ def test_it_trains_on_its_list_alone(task: Finetuning, digits: Dataset) -> None:
 
 def test_a_resumed_one_ends_as_an_undisturbed_one(spec: Finetune, digits: Dataset, tmp_path: Path) -> None:
     """Protects results from crashes: stopped after any update, network and accuracy are bit for bit equal."""
-    whole = begun(spec, digits)
-    told = run(whole, tmp_path / "whole")
-    for stop in (1, 4):
-        cut = begun(spec, digits)
-        made = cut.update
-
-        def update(step: int, batch: Any, made: Any = made, stop: int = stop) -> None:
-            if step == stop:
-                raise InterruptedError
-            made(step, batch)
-
-        cut.update = update  # type: ignore[method-assign]
-        with pytest.raises(InterruptedError):
-            run(cut, tmp_path / f"cut{stop}")
-        again = begun(spec, digits)
-        reports = run(again, tmp_path / f"cut{stop}").reports
-        assert reports == {step: report for step, report in told.reports.items() if step > stop}
-        ours, theirs = again.network.state_dict(), whole.network.state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-        assert again.results() == whole.results()
-        cut.close()
-        again.close()
-    whole.close()
+    resumes(lambda: begun(spec, digits), lambda task, _: task.results(), tmp_path, (1, 4))
 
 
 def test_the_held_out_accuracy(task: Finetuning, digits: Dataset, tmp_path: Path) -> None:
@@ -355,35 +332,12 @@ def test_a_list_of_all_that_was_held_out_is_refused(
         scored(listed(digits.numbers("valid")))
 
 
-def two_updates(spec: Finetune, digits: Dataset) -> dict[str, Any]:
-    """Of a float64 fine-tuning, whatever this process's place among the ranks."""
-    task = begun(spec, digits)
-    for step, batch in zip(range(2), task.feed(0), strict=False):
-        task.update(step, batch)
-    numbers = {**task.diagnose(), **task.results()}
-    task.close()
-    return {"numbers": numbers, **task.network.state_dict()}
-
-
-def rank_main(rank: int, port: int, folder: str, spec: Finetune, digits: Dataset) -> None:
-    """One of two ranks."""
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(two_updates(spec, digits), Path(folder) / f"rank{rank}.pt")
-    dist.destroy_process_group()
+def shared(spec: Finetune, digits: Dataset, _folder: Path) -> dict[str, Any]:
+    """Two updates, whatever this process's place among the ranks."""
+    return updated(begun(spec, digits), Finetuning.results)
 
 
 @pytest.mark.usefixtures("float64")
 def test_two_ranks_make_the_update_of_one(digits: Dataset, spec: Finetune, tmp_path: Path) -> None:
     """Protects numbers from the size of a cluster: batch statistics over the whole batch, every held-out image once."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(rank_main, (port, str(tmp_path), spec, digits), nprocs=2)
-    alone = two_updates(spec, digits)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"rank{rank}.pt")
-        assert found.pop("numbers") == pytest.approx(alone["numbers"], rel=1e-8)
-        for name, value in found.items():
-            torch.testing.assert_close(value, alone[name], rtol=1e-8, atol=1e-10, msg=lambda text, n=name: n + text)
+    same_on_two_ranks(shared, tmp_path, spec, digits)

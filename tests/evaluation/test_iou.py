@@ -1,4 +1,4 @@
-"""The mean intersection over union against sets of pixels, and scikit-learn's confusion matrix."""
+"""The mean intersection over union against sets of pixels, and scikit-learn's Jaccard index."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from sklearn.metrics import jaccard_score
+from steady import resumes, same_on_two_ranks, updated
 from told import run
 
 from harness.config.datasets import DATASETS
@@ -154,30 +153,7 @@ def test_it_learns(voc2012: Dataset) -> None:
 
 def test_a_resumed_one_ends_as_an_undisturbed_one(voc2012: Dataset, tmp_path: Path) -> None:
     """Protects results from crashes: stopped after any update, network and score are bit for bit equal."""
-    whole = begun(voc2012)
-    told = run(whole, tmp_path / "whole").reports
-    assert list(told) == list(range(1, 9))
-    for stop in (1, 6):
-        cut = begun(voc2012)
-        made = cut.update
-
-        def update(step: int, batch: Any, made: Any = made, stop: int = stop) -> None:
-            if step == stop:
-                raise InterruptedError
-            made(step, batch)
-
-        cut.update = update  # type: ignore[method-assign]
-        with pytest.raises(InterruptedError):
-            run(cut, tmp_path / f"cut{stop}")
-        cut.close()
-        again = begun(voc2012)
-        reports = run(again, tmp_path / f"cut{stop}").reports
-        assert reports == {step: report for step, report in told.items() if step > stop}
-        ours, theirs = again.network.state_dict(), whole.network.state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-        assert again.results() == whole.results()
-        again.close()
-    whole.close()
+    resumes(lambda: begun(voc2012), lambda task, _: task.results(), tmp_path, (1, 6))
 
 
 def test_seeds_vary_the_evaluation(voc2012: Dataset) -> None:
@@ -209,23 +185,9 @@ def test_an_update_of_other_images_is_refused(task: SegmentationTraining) -> Non
         task.update(0, next(feed))
 
 
-def two_updates(voc2012: Dataset) -> dict[str, Any]:
-    """In float64, whatever this process's place among the ranks."""
-    task = begun(voc2012)
-    for step, batch in zip(range(2), task.feed(0), strict=False):
-        task.update(step, batch)
-    numbers = {**task.diagnose(), **task.results()}
-    task.close()
-    return {"numbers": numbers, **task.network.state_dict()}
-
-
-def rank_main(rank: int, port: int, folder: str, voc2012: Dataset) -> None:
-    """One of two ranks."""
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(two_updates(voc2012), Path(folder) / f"rank{rank}.pt")
-    dist.destroy_process_group()
+def shared(voc2012: Dataset, _folder: Path) -> dict[str, Any]:
+    """Two updates, whatever this process's place among the ranks."""
+    return updated(begun(voc2012), SegmentationTraining.results)
 
 
 @pytest.mark.usefixtures("float64")
@@ -233,13 +195,4 @@ def test_two_ranks_make_the_update_of_one(voc2012: Dataset, tmp_path: Path) -> N
     """Protects numbers from the size of a cluster: statistics and void pixels over the whole batch, each image scored
     once.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(rank_main, (port, str(tmp_path), voc2012), nprocs=2)
-    alone = two_updates(voc2012)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"rank{rank}.pt")
-        assert found.pop("numbers") == pytest.approx(alone["numbers"], rel=1e-8)
-        for name, value in found.items():
-            torch.testing.assert_close(value, alone[name], rtol=1e-8, atol=1e-10, msg=lambda text, n=name: n + text)
+    same_on_two_ranks(shared, tmp_path, voc2012)

@@ -1,11 +1,10 @@
-"""Transfer's linear evaluation: scikit-learn's numbers by the paper's protocol, whatever interrupts it."""
+"""Transfer's linear evaluation: scikit-learn's numbers by the paper's protocol."""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import torch.distributed as dist
 import torch.multiprocessing
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from transfers import CPU, Told, encoder, evaluation
 
-from harness.config.schema import FrozenData, Logistic, Strengths
+from harness.config.schema import Strengths
 from harness.data.beton import Beton
 from harness.data.dataset import Dataset
 from harness.data.errors import DataError
@@ -29,91 +29,13 @@ from harness.evaluation.features import Features, FeatureStore, NotFiniteError
 from harness.evaluation.linear import Scores
 from harness.evaluation.logistic import Fit, fit_path
 from harness.evaluation.logistic_sklearn import fit_path_sklearn
-from harness.evaluation.sealed import Seal, SealError
-from harness.evaluation.transfer import Solver, TransferEvaluation, strengths_of
+from harness.evaluation.sealed import Seal
+from harness.evaluation.transfer import Solver, strengths_of
 from harness.models.resnet import ResNet
 from harness.training import loop
-from harness.training.ranks import Ranks, world_and_rank
+from harness.training.ranks import Ranks
 
-CPU = torch.device("cpu")
-STRENGTHS = Strengths(count=4, low=1e-2, high=1e4)
 pytestmark = pytest.mark.timeout(120)
-
-
-def spec_of(dataset: Dataset, strengths: Strengths = STRENGTHS) -> Logistic:
-    """The paper's protocol at 16 pixels, with few lambdas."""
-    data = FrozenData(
-        dataset=dataset.manifest.dataset,
-        train="train",
-        select="valid",
-        test="test",
-        image_size=16,
-        **dataset.facts.identity(),
-    )
-    return Logistic(
-        kind="logistic",
-        evaluation="transfer",
-        evaluation_version=1,
-        subject="subject",
-        data=data,
-        strengths=strengths,
-    )
-
-
-def encoder() -> ResNet:
-    """Untrained."""
-    torch.manual_seed(0)
-    return ResNet("resnet_tiny", 1, "batch")
-
-
-class Told:
-    """Listens as the launch room's observer does, and asks for an end at a look of the evaluation's."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.looks, self.stop_at = 0, stop_at
-        self.notes: list[str] = []
-        self.reports: dict[int, dict[str, float]] = {}
-        self.seen: list[loop.Progress] = []
-
-    def note(self, line: str) -> None:
-        self.notes.append(line)
-
-    def resumed(self, step: int) -> None:
-        self.reports = {done: report for done, report in self.reports.items() if done <= step}
-
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        assert step not in self.reports
-        self.reports[step] = metrics
-
-    def progress(self, progress: loop.Progress) -> None:
-        self.seen.append(progress)
-
-    def stopping(self) -> bool:
-        self.looks += 1
-        return self.looks == self.stop_at
-
-
-class Counted:
-    """A solver, and which strengths it was asked for, on how many images."""
-
-    def __init__(self, solver: Solver = fit_path_sklearn) -> None:
-        self.solver = solver
-        self.asked: list[tuple[int, int]] = []
-
-    def __call__(self, values: Tensor, labels: Tensor, classes: int, strengths: Sequence[float]) -> Iterable[Fit]:
-        self.asked.append((len(values), len(strengths)))
-        return self.solver(values, labels, classes, strengths)
-
-
-def evaluation(
-    dataset: Dataset, folder: Path, solver: Solver = fit_path_sklearn, told: Told | None = None, **changes: Any
-) -> TransferEvaluation:
-    """Of an untrained encoder, with its features beside its seal."""
-    told = told or Told()
-    net = changes.pop("net", None) or encoder()
-    ranks = Ranks.split(world_and_rank()[0])
-    store = FeatureStore(folder / "features", net, dataset, 16, CPU, ranks, 1, told.note)
-    return TransferEvaluation(replace(spec_of(dataset), **changes), store, solver, told)
 
 
 def features_of(dataset: Dataset, folder: Path) -> dict[str, Features]:
@@ -206,78 +128,6 @@ def test_the_test_split_is_closed_until_the_choice_is_on_the_disk(
     monkeypatch.setattr(features_room, "Loader", Spy)
     evaluation(digits, tmp_path).score(Seal(tmp_path))
     assert opened == [("train.beton", False), ("train.beton", False), ("test.beton", True)]
-
-
-class Killed(BaseException):
-    """As a signal would: nothing in the evaluation catches it."""
-
-
-def killed_at(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """End the evaluation at a place, once."""
-    owner, name = {
-        "features": (FeatureStore, "_write"),
-        "third fit": (TransferEvaluation, "_told"),
-        "record": (Seal, "record"),
-        "recorded": (TransferEvaluation, "_fits"),
-        "test features": (TransferEvaluation, "_tested"),
-        "test": (TransferEvaluation, "_found"),
-    }[place]
-    made, calls = getattr(owner, name), 0
-    deadly = {"third fit": 3, "recorded": 2, "test": 5}.get(place, 1)
-
-    def act(*given: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == deadly:
-            raise Killed
-        return made(*given)
-
-    monkeypatch.setattr(owner, name, act)
-
-
-@pytest.mark.parametrize("place", ["features", "third fit", "record", "recorded", "test features", "test"])
-def test_a_killed_one_ends_as_an_undisturbed_one(
-    place: str, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Protects results from crashes at any point: the same numbers, and a recorded choice is not made again."""
-    whole = evaluation(digits, tmp_path / "whole").score(Seal(tmp_path / "whole"))
-    seal, told, solver = Seal(tmp_path / "cut"), Told(), Counted()
-    with monkeypatch.context() as patch:
-        killed_at(place, patch)
-        with pytest.raises(Killed):
-            evaluation(digits, tmp_path / "cut", solver, told).score(seal)
-    recorded = place in ("recorded", "test features", "test")
-    assert (seal.recorded() is not None) == recorded
-    solver.asked.clear()
-    again = evaluation(digits, tmp_path / "cut", solver, told).score(seal)
-    assert again.results == whole.results
-    assert {**again.selection, "recorded_unix_s": 0} == {**whole.selection, "recorded_unix_s": 0}
-    assert solver.asked == [(1297, 1)] if recorded else [(1097, 4), (1297, 1)]
-    assert sorted(told.reports) == [1, 2, 3, 4, 5]
-
-
-def test_an_end_that_is_asked_for_loses_nothing(digits: Dataset, tmp_path: Path) -> None:
-    """It comes between features and fits, or after the choice, and no fit and no image is gone through twice."""
-    whole = evaluation(digits, tmp_path / "whole").score(Seal(tmp_path / "whole"))
-    seal, told, solver, folder = Seal(tmp_path / "cut"), Told(stop_at=1), Counted(), tmp_path / "cut"
-    with pytest.raises(loop.Stopped, match="update 0"):
-        evaluation(digits, folder, solver, told).score(seal)
-    assert len(list((folder / "features").iterdir())) == 1
-    told.looks, told.stop_at = 0, 3
-    with pytest.raises(loop.Stopped, match="update 4"):
-        evaluation(digits, folder, solver, told).score(seal)
-    assert seal.recorded() is not None
-    assert evaluation(digits, folder, solver, told).score(seal).results == whole.results
-    assert solver.asked == [(1097, 4), (1297, 1)]
-    assert sorted(told.reports) == [1, 2, 3, 4, 5]
-
-
-def test_a_choice_among_other_strengths_stays(digits: Dataset, tmp_path: Path) -> None:
-    """What was recorded is not chosen anew, nor is the test split opened for anything else."""
-    evaluation(digits, tmp_path).score(Seal(tmp_path))
-    other = evaluation(digits, tmp_path, strengths=Strengths(count=2, low=1.0, high=10.0))
-    with pytest.raises(SealError, match="among other strengths"):
-        other.score(Seal(tmp_path))
 
 
 def with_weights(*weights: float) -> Solver:

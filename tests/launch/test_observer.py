@@ -67,6 +67,34 @@ def test_shared_time_is_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (again.spent_s, again.companions_s) == (13 + 5, 10)
 
 
+def test_an_end_is_asked_for_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for once a second, for it lies on storage that may be slow, and what was heard stays heard."""
+    clock, stop = [100.0], tmp_path / "stop"
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    watched, unasked = Observer(tmp_path, free, stop=str(stop)), Observer(tmp_path, free)
+    assert not watched.stopping()
+    stop.touch()
+    clock[0] += 0.9
+    assert not watched.stopping(), "it has looked less than a second ago"
+    clock[0] += 0.1
+    assert watched.stopping()
+    stop.unlink()
+    clock[0] += 5
+    assert watched.stopping()
+    assert not unasked.stopping()
+
+
+def test_an_end_is_asked_for_by_this_process(tmp_path: Path) -> None:
+    """Without waiting for the next look at the file, of which there need be none."""
+    asked = [False]
+    for stop in ("", str(tmp_path / "stop")):
+        watched = Observer(tmp_path, free, lambda: asked[0], stop)
+        assert not watched.stopping()
+        asked[0] = True
+        assert watched.stopping()
+        asked[0] = False
+
+
 def test_a_resumed_run_forgets_what_it_will_report_again(tmp_path: Path) -> None:
     """Each step stands once in the spool, with the time of the report that counts."""
     watched = Observer(tmp_path, free)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.config.datasets import Facts
 from harness.data.archives import located
+from harness.data.errors import DataError
 from harness.data.readers.layout import Folder, joined
 from harness.data.records import encode_depth
 from harness.data.source import Source
@@ -68,14 +69,14 @@ def _frames(folder: Folder, part: str) -> list[tuple[str, int]]:
 def _image(folder: Folder, names: Sequence[str], number: int) -> NDArray[np.uint8]:
     rgb = _values(folder, names[number], "rgb")
     if rgb.ndim != 3 or rgb.shape[0] != 3 or rgb.dtype != np.uint8:
-        raise folder.wrong(f"rgb in {folder.root / names[number]} is {rgb.dtype} {rgb.shape}, not uint8 (3, ., .)")
+        raise DataError(f"rgb in {folder.root / names[number]} is {rgb.dtype} {rgb.shape}, not uint8 (3, ., .)")
     return np.ascontiguousarray(rgb.transpose(1, 2, 0))
 
 
 def _target(folder: Folder, names: Sequence[str], number: int) -> bytes:
     depth = _values(folder, names[number], "depth")
-    if depth.ndim != 2:
-        raise folder.wrong(f"depth in {folder.root / names[number]} has {depth.ndim} axes, not 2")
+    if depth.ndim != 2 or depth.dtype.kind != "f":  # whole numbers would be millimetres
+        raise DataError(f"depth in {folder.root / names[number]} is {depth.dtype} {depth.shape}, not float (., .)")
     return encode_depth(depth.astype(np.float32))
 
 
@@ -86,4 +87,4 @@ def _values(folder: Folder, name: str, field: str) -> NDArray[Any]:
         with h5py.File(folder.root / name) as file:
             return np.asarray(file[field])
     except (OSError, KeyError) as error:
-        raise folder.wrong(f"{field} in {folder.root / name} cannot be read ({error})") from error
+        raise DataError(f"{field} in {folder.root / name} cannot be read ({error})") from error

@@ -7,7 +7,7 @@ official validation split, they are the 10582 images called train_aug.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from harness.config.datasets import Facts
 from harness.data.archives import located
 from harness.data.errors import DataError
 from harness.data.readers import voc_scenes
-from harness.data.readers.layout import Folder, Listing, joined, read_bytes
+from harness.data.readers.layout import Folder, Listing, joined
 from harness.data.records import ABSENT, DIFFICULT, PRESENT, decode_mask, encode_boxes, encode_labels, encode_mask
 from harness.data.source import Source
 from harness.data.splits import hold_out_random
@@ -54,7 +54,9 @@ def read_boxes(source: Path, facts: Facts) -> Source:
     folder, listing = _voc2007(source, facts)
     classes = CLASSES[: facts.classes]
     found = folder.source(listing, classes, listing.splits)
-    return replace(found, target=partial(_boxes, folder, listing.names, classes))
+    annotations = [f"Annotations/{Path(name).stem}.xml" for name in listing.names]
+    target = partial(_boxes, folder.root, annotations, classes)
+    return replace(found, target=target, target_file=annotations.__getitem__)
 
 
 def read_masks(source: Path, facts: Facts) -> Source:
@@ -64,20 +66,21 @@ def read_masks(source: Path, facts: Facts) -> Source:
     """
     folder = Folder(located(source, VOC2012, ("VOCtrainval_11-May-2012.tar",), WHERE), facts, WHERE)
     official, tests = (_images(folder, f"ImageSets/Segmentation/{split}.txt") for split in ("train", "val"))
-    added, drawn = _augmentation(source, folder)
+    added, extra, drawn = _augmentation(source, folder)
     train_aug = sorted({*official, *added} - {*tests})
     listing = joined({"train": _rows(train_aug), "test": _rows(tests)})
     own = {*official, *tests}
+    images = [Path(name).stem for name in listing.names]
+    files = [("SegmentationClass/{}.png" if image in own else drawn).format(image) for image in images]
 
     def target(number: int) -> bytes:
-        image = Path(listing.names[number]).stem
-        mask = _png_mask(folder, f"SegmentationClass/{image}.png") if image in own else drawn(image)
-        return encode_mask(mask)
+        file = files[number]
+        return encode_mask(_sbd_mask(extra, file) if file.endswith(".mat") else _png_mask(folder.root / file))
 
     train, valid = hold_out_random(listing.names, listing.splits["train"], facts.valid_images, "voc2012")
     classes = ("background", *CLASSES)[: facts.classes]
     found = folder.source(listing, classes, {"train": train, "valid": valid, "test": listing.splits["test"]})
-    return replace(found, target=target)
+    return replace(found, target=target, target_file=files.__getitem__)
 
 
 def stand_in_classes(target: Path, facts: Facts) -> None:
@@ -145,13 +148,13 @@ def _flags(folder: Folder, split: str, classes: Sequence[str]) -> NDArray[np.int
     return np.array(columns, dtype=np.int8).T
 
 
-def _boxes(folder: Folder, names: Sequence[str], classes: Sequence[str], number: int) -> bytes:
-    path = folder.root / f"Annotations/{Path(names[number]).stem}.xml"
+def _boxes(root: Path, files: Sequence[str], classes: Sequence[str], number: int) -> bytes:
+    path = root / files[number]
     try:
         boxes = [_box(each, classes) for each in ElementTree.parse(path).getroot().findall("object")]
-    except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise folder.wrong(f"{path} cannot be read ({error})") from error
-    return encode_boxes(np.array(boxes, dtype=np.int32))
+        return encode_boxes(np.array(boxes, dtype=np.int32))
+    except (OSError, ElementTree.ParseError, ValueError, OverflowError) as error:
+        raise DataError(f"{path} cannot be read ({error})") from error
 
 
 def _box(each: ElementTree.Element, classes: Sequence[str]) -> list[int]:
@@ -165,25 +168,28 @@ def _box(each: ElementTree.Element, classes: Sequence[str]) -> list[int]:
     return [left - 1, top - 1, right, bottom, classes.index(name), int(each.findtext("difficult", "0"))]
 
 
-def _augmentation(source: Path, folder: Folder) -> tuple[list[str], Callable[[str], Mask]]:
-    """The images that have masks beside the official ones, and what reads such a mask."""
+def _augmentation(source: Path, folder: Folder) -> tuple[list[str], Folder, str]:
+    """The images that have masks beside the official ones, and where the mask of an image is."""
     if (folder.root / "SegmentationClassAug").is_dir():
-        added = _images(folder, "ImageSets/Segmentation/trainaug.txt")
-        return added, lambda image: _png_mask(folder, f"SegmentationClassAug/{image}.png")
+        return _images(folder, "ImageSets/Segmentation/trainaug.txt"), folder, "SegmentationClassAug/{}.png"
     sbd = Folder(located(source, SBD, ("benchmark.tgz",), WHERE), folder.facts, WHERE)
-    return [*_images(sbd, "train.txt"), *_images(sbd, "val.txt")], partial(_sbd_mask, sbd)
+    return [*_images(sbd, "train.txt"), *_images(sbd, "val.txt")], sbd, "cls/{}.mat"
 
 
-def _png_mask(folder: Folder, file: str) -> Mask:
+def _png_mask(path: Path) -> Mask:
     try:
-        return decode_mask(read_bytes(folder.root, [file], 0))
+        return decode_mask(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
     except DataError as error:
-        raise folder.wrong(f"{folder.root / file}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
 
 
-def _sbd_mask(sbd: Folder, image: str) -> Mask:
-    file = f"cls/{image}.mat"
+def _sbd_mask(sbd: Folder, file: str) -> Mask:
     found = sbd.matlab(file, "GTcls")[0]
     if "Segmentation" not in (found.dtype.names or ()):
-        raise sbd.wrong(f"{sbd.root / file} has no Segmentation")
-    return np.asarray(found["Segmentation"], dtype=np.uint8)
+        raise DataError(f"{sbd.root / file} has no Segmentation")
+    mask = np.asarray(found["Segmentation"])
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise DataError(f"Segmentation in {sbd.root / file} is {mask.dtype} {mask.shape}, not uint8 (., .)")
+    return mask

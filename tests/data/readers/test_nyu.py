@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -103,12 +105,19 @@ def test_a_broken_file_is_named(home: Path, damage: object, words: str) -> None:
     assert source.names[5] in str(raised.value)
 
 
-def test_a_depth_map_of_other_axes_is_named(home: Path) -> None:
-    """Protects targets from a file with a depth for each channel."""
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda depth: depth[None], r"is float32 \(1, \d+, \d+\), not float"),
+        (lambda depth: (1000 * depth).astype(np.uint16), r"is uint16 \(\d+, \d+\), not float"),
+    ],
+)
+def test_a_depth_map_of_another_form_is_named(home: Path, change: Callable[[Any], Any], words: str) -> None:
+    """Protects targets from a file with a depth for each channel, and from millimetres."""
     source = read(home, FACTS)
     with h5py.File(home / "nyudepthv2" / source.names[5], "r+") as file:
-        depth = file["depth"][:]
+        depth = change(file["depth"][:])
         del file["depth"]
-        file["depth"] = depth[None]
-    with pytest.raises(DataError, match=r"has 3 axes, not 2"):
+        file["depth"] = depth
+    with pytest.raises(DataError, match=words):
         source.target(5)
