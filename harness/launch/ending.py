@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-GRACE_SECONDS = 25  # until this process ends all the same; SLURM and Kubernetes kill 30 s after SIGTERM
+from harness.launch.notice import ECHO_SECONDS, PATIENCE_SECONDS, SIGNALS
+
 KEPT = "finished runs are kept, the same command goes on from here"
-ASKING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Ended(KeyboardInterrupt):  # Tune handles every Exception as a fault of its own
@@ -29,15 +30,15 @@ class Ending:
 
     def __init__(self) -> None:
         self._ask: Callable[[], None] | None = None
-        self._asked = 0
+        self._asked, self._since = 0, 0.0
 
     def __enter__(self) -> Ending:
-        self._before = {number: signal.getsignal(number) for number in (*ASKING, signal.SIGALRM)}
+        self._before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
         self._listen()
         return self
 
     def __exit__(self, _kind: type | None, error: BaseException | None, _trace: object) -> None:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # what Ray makes of it as it starts
@@ -49,7 +50,7 @@ class Ending:
         def ask() -> None:
             close()
             stop.touch()
-            say(f"ending: runs save what they have, in at most {GRACE_SECONDS} s; a second signal ends at once")
+            say(f"ending: runs save what they have, in at most {PATIENCE_SECONDS:g} s; a second signal ends at once")
 
         self._ask = ask
         self._listen()  # Ray has taken SIGTERM for itself as it started
@@ -60,15 +61,17 @@ class Ending:
             raise Ended(self._asked)
 
     def _listen(self) -> None:
-        for number in ASKING:
+        for number in SIGNALS:
             signal.signal(number, self._hear)
         signal.signal(signal.SIGALRM, self._overdue)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked and time.monotonic() - self._since < ECHO_SECONDS:
+            return
         if self._asked or self._ask is None:
             raise Ended(self._asked or number)
-        self._asked = number
-        signal.alarm(GRACE_SECONDS)
+        self._asked, self._since = number, time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
         self._ask()
 
     def _overdue(self, _number: int, _frame: FrameType | None) -> None:

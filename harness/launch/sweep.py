@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -110,7 +110,8 @@ def _tune(frontier: Frontier, attempts: Attempts, place: Place, scratch: str, re
 
 def _headless(held: ExitStack) -> None:
     """Ray's own calls, which the main thread may be in, would not come back: this process ends here."""
-    held.close()
+    with suppress(OSError):  # Tune may write into the folder that is being removed
+        held.close()
     print(f"harness: Ray's head has not answered for {LOST_SECONDS:g} s, so this sweep ends; {KEPT}", file=sys.stderr)
     sys.stderr.flush()
     os._exit(1)

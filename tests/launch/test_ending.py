@@ -17,10 +17,10 @@ from harness.launch.ending import Ended, Ending
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Whatever a test does, the handlers of before are there again."""
-    before = {number: signal.getsignal(number) for number in (*ending.ASKING, signal.SIGALRM)}
+    before = {number: signal.getsignal(number) for number in (*ending.SIGNALS, signal.SIGALRM)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
-    assert signal.alarm(0) == 0, "no alarm is left to go off later"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "no alarm is left to go off later"
 
 
 def wait() -> None:
@@ -75,9 +75,12 @@ def leave(code: int) -> None:
         raise SystemExit(code)
 
 
-@pytest.mark.parametrize("number", ending.ASKING)
-def test_the_first_asks_and_the_second_ends(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", ending.SIGNALS)
+def test_the_first_asks_and_the_second_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     """The first makes the file that runs look for, and lets none begin; the second waits for nothing."""
+    monkeypatch.setattr(ending, "ECHO_SECONDS", 0.01)
     sweep = Sweep(tmp_path / "stop")
     with pytest.raises(Ended) as end:
         sweep.go(number, signal.SIGINT, wait=True)
@@ -93,16 +96,25 @@ def test_the_runs_have_ended_in_time(tmp_path: Path) -> None:
     Sweep(tmp_path / "none").go(wait=False)
 
 
+def test_an_echo_asks_for_nothing(tmp_path: Path) -> None:
+    """`timeout` signals a process and then its group: the runs have their time all the same."""
+    sweep = Sweep(tmp_path / "stop")
+    with pytest.raises(Ended) as end:
+        sweep.go(signal.SIGTERM, signal.SIGTERM, signal.SIGTERM, wait=False)
+    assert end.value.signal == signal.SIGTERM
+    assert sweep.closed == 1
+
+
 def test_runs_that_do_not_end_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a scheduler kills: its patience is longer than this."""
-    assert ending.GRACE_SECONDS < 30
-    monkeypatch.setattr(ending, "GRACE_SECONDS", 1)
+    assert ending.PATIENCE_SECONDS < 30
+    monkeypatch.setattr(ending, "PATIENCE_SECONDS", 0.5)
     with pytest.raises(Ended) as end:
         Sweep(tmp_path / "stop").go(signal.SIGTERM, wait=True)
     assert end.value.signal == signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", ending.ASKING)
+@pytest.mark.parametrize("number", ending.SIGNALS)
 def test_before_there_are_runs_nothing_is_waited_for(number: signal.Signals) -> None:
     """Nothing has been earned that could be lost."""
     with pytest.raises(Ended) as end:
