@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import harness
 from harness.config.errors import ConfigError
+from harness.launch.head import answers
 
 PACKAGES = ("torch", "ray")  # whose versions move numbers, or do not talk to each other
 ASK_SECONDS = 120.0  # a node that has never run anything unpacks the code and starts a process first
@@ -24,10 +26,18 @@ def living() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
-def head_address() -> str:
-    """Where Ray's head listens, as host:port."""
-    address: str = ray.get_runtime_context().gcs_address
-    return address
+def anchor() -> Callable[[], bool]:
+    """Asks whether what this process hangs on is there: Ray's head, and its own node, without which no trial starts."""
+    here = ray.get_runtime_context()
+    head, own = here.gcs_address, here.get_node_id()
+
+    def there() -> bool:
+        try:
+            return answers(head) and own in living()
+        except (RayError, RuntimeError):  # it has died since it answered
+            return False
+
+    return there
 
 
 def shipped() -> dict[str, object]:

@@ -19,8 +19,8 @@ from harness.config.schema import Imported, Tried
 from harness.launch.board import Board
 from harness.launch.cluster import connected
 from harness.launch.ending import KEPT, Ending
-from harness.launch.head import LOST_SECONDS, HeadWatch
-from harness.launch.nodes import head_address, living
+from harness.launch.head import LOST_SECONDS, Watch
+from harness.launch.nodes import anchor, living
 from harness.launch.place import Place
 from harness.launch.plan import Plan, Planned, Status, status
 from harness.launch.site import Site, commit
@@ -68,7 +68,7 @@ def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
         with ExitStack() as held:
             scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray))
             held.enter_context(Board(plan, site.runs, say))
-            held.enter_context(HeadWatch(head_address(), partial(_headless, held)))
+            held.enter_context(Watch(anchor(), partial(_headless, held)))
             stop = Path(scratch) / "stop"
             ending.spare(stop, frontier.close, say)
             # An idle actor keeps its share, until Tune wants to start another trial: a trial whose workers have yet
@@ -112,8 +112,8 @@ def _headless(held: ExitStack) -> None:
     """Ray's own calls, which the main thread may be in, would not come back: this process ends here."""
     with suppress(OSError):  # Tune may write into the folder that is being removed
         held.close()
-    print(f"harness: Ray's head has not answered for {LOST_SECONDS:g} s, so this sweep ends; {KEPT}", file=sys.stderr)
-    sys.stderr.flush()
+    gone = f"Ray's head, or the raylet of this machine, has been gone for {LOST_SECONDS:g} s"
+    print(f"harness: {gone}, so this sweep ends; {KEPT}", file=sys.stderr, flush=True)
     os._exit(1)
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness.launch import head
-from harness.launch.head import HeadWatch
+from harness.launch.head import Watch
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +32,13 @@ def test_a_head_that_dies_is_told() -> None:
     """Not at once: one that comes back in time is the same."""
     server, lost = listening(), threading.Event()
     address = f"127.0.0.1:{server.getsockname()[1]}"
-    with HeadWatch(address, lost.set):
+    with Watch(lambda: head.answers(address), lost.set):
         time.sleep(0.2)
         server.close()
         closed = time.monotonic()
         assert lost.wait(10)
         assert time.monotonic() - closed >= 0.3
-    assert head.answers(address, 1.0) is False
+    assert not head.answers(address)
 
 
 def test_a_head_that_comes_back_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_a_head_that_comes_back_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "LOST_SECONDS", 2.0)
     server, lost = listening(), threading.Event()
     port = server.getsockname()[1]
-    with HeadWatch(f"127.0.0.1:{port}", lost.set):
+    with Watch(lambda: head.answers(f"127.0.0.1:{port}"), lost.set):
         for _ in range(3):
             server.close()
             time.sleep(0.9)
@@ -59,7 +59,8 @@ def test_a_head_that_comes_back_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sweep_that_is_over_watches_no_more() -> None:
     """Ray's end is not the head's death."""
     server, lost = listening(), threading.Event()
-    with HeadWatch(f"127.0.0.1:{server.getsockname()[1]}", lost.set):
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    with Watch(lambda: head.answers(address), lost.set):
         pass
     server.close()
     assert not lost.wait(1.0)
