@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from harness import __version__
 from harness.config.errors import ConfigError
+from harness.launch.ending import KEPT
 
 _NAMES = "tables (table5b, 5b, table14 for its parts), figures (figure3a, figures), or `tables` for everything"
 
@@ -152,6 +154,6 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
         return 0
-    except KeyboardInterrupt:
-        print("harness: stopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as end:
+        print(f"harness: stopped; {KEPT}", file=sys.stderr)
+        return 128 + getattr(end, "signal", signal.SIGINT)

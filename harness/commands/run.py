@@ -79,7 +79,7 @@ def _sweep(plan: Plan, here: Site) -> Outcome:
         outcome = sweep(plan, here, say)
     for failure in outcome.failed:
         record = here.runs.read(failure.key)
-        reason = record.error if record and record.state == "failed" else outcome.reasons.get(failure.key)
+        reason = outcome.reasons.get(failure.key) or (record.error if record and record.state == "failed" else None)
         warn(f"{title(failure)} failed: {reason or 'nobody knows why'} ({here.runs.folder(failure.key)})")
     for finished in plan.missing:
         record = here.runs.read(finished.key)

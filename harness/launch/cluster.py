@@ -18,6 +18,7 @@ SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 for _name, _value in SETTINGS.items():
@@ -28,6 +29,7 @@ from ray._private import ray_constants  # noqa: E402
 
 from harness.config.errors import ConfigError  # noqa: E402
 from harness.data.threads import cores  # noqa: E402
+from harness.launch.nodes import check_alike, living, shipped  # noqa: E402
 
 CONNECT_SECONDS = 5.0
 ATTEMPTS = 3
@@ -36,19 +38,30 @@ OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size passes through Ray: runs rea
 
 @contextmanager
 def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
-    """A Ray to work with; yields the resources of each of its nodes. A local one ends with the block."""
+    """A Ray to work with; yields the resources of each of its nodes. A local one ends with the block.
+
+    The nodes of a cluster run this process's own code, and what else it rests on must be alike.
+    """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed run is told by its record, in one line
+    ray._private.worker._worker_logs_enabled = False  # a dead node is told by the frontier, not in a paragraph of Ray's
     if address is None or address == "local":
         _start()
     else:
         _check_reachable(address)
         try:
             environment = {name: os.environ[name] for name in SETTINGS}  # a local Ray inherits it, a cluster does not
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": environment})
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": environment} | shipped(),
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
     try:
-        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if address is not None and address != "local":
+            check_alike()
+        yield list(living().values())
     finally:
         ray.shutdown()
 
@@ -82,9 +95,13 @@ def _check_reachable(address: str) -> None:
     """Ray waits long for an address nobody answers at; this asks first."""
     if address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: Ray's client drives no sweep; give the head's own host:port, as :6379"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ConfigError(f"RAY_ADDRESS={address}: must be host:port, ray://host:port, auto or local")
+        raise ConfigError(f"RAY_ADDRESS={address}: must be host:port, auto or local")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:

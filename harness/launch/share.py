@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.config.datasets import DATASETS
 from harness.config.schema import Choice, Depth, Detection, Finetune, Linear, Logistic, Pretrain, Segmentation
@@ -32,12 +32,11 @@ class Demand:
 def demands(plan: Plan, site: Site, gpus: int) -> dict[str, Demand]:
     """What each missing run asks for, by key, on a cluster of so many GPUs.
 
-    With GPUs, small runs take a part of one, and of the threads; the others a whole one, or one for each worker.
-    Where each run can have a GPU of its own, it has.
+    Several workers share pretrainings and large evaluations: one is enough for a small one, which is over before
+    several have started. With GPUs, small runs on one worker take a part of one, and of the threads, the others a
+    whole one. Where each run can have a GPU of its own, it has.
     """
     whole = Demand(workers=site.workers, cpus=site.threads, gpu=1.0 if gpus else 0.0)
-    if not gpus:
-        return {run.key: whole for run in plan.missing}
     planned = {run.key: run for run in plan.runs}
     crowded = len(plan.missing) > gpus
     asked = {}
@@ -45,9 +44,11 @@ def demands(plan: Plan, site: Site, gpus: int) -> dict[str, Demand]:
         small = is_small(run, planned)
         if site.workers > 1 and (isinstance(run.spec, Pretrain) or not small):
             asked[run.key] = whole
-            continue
-        share = site.gpu_share or (SHARE if small and crowded else 1.0)
-        asked[run.key] = Demand(workers=1, cpus=max(1, int(site.threads * share)), gpu=share)
+        elif gpus:
+            share = site.gpu_share or (SHARE if small and crowded else 1.0)
+            asked[run.key] = Demand(workers=1, cpus=max(1, int(site.threads * share)), gpu=share)
+        else:
+            asked[run.key] = replace(whole, workers=1)
     return asked
 
 

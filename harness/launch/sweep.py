@@ -1,24 +1,34 @@
-"""Runs what a plan misses: one Tune trial a run."""
+"""Runs what a plan misses: one Tune trial an attempt at a run."""
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.config.errors import ConfigError
 from harness.config.identity import run_key
 from harness.config.schema import Imported, Tried
 from harness.launch.board import Board
 from harness.launch.cluster import connected
+from harness.launch.ending import KEPT, Ending
+from harness.launch.head import LOST_SECONDS, Watch
+from harness.launch.nodes import anchor, living
 from harness.launch.place import Place
 from harness.launch.plan import Plan, Planned, Status, status
 from harness.launch.site import Site, commit
 from harness.tracking.record import FINISHED, Runs
 
-RETRIES = 2  # of a run that raised; it goes on from its last checkpoint
+if TYPE_CHECKING:  # they bring the rest of Ray
+    from harness.launch.attempts import Attempts
+    from harness.launch.frontier import Frontier
 
 
 @dataclass(frozen=True)
@@ -27,61 +37,84 @@ class Outcome:
 
     failed: tuple[Planned, ...]
     skipped: tuple[Planned, ...]
-    reasons: dict[str, str]  # by key, of failures that left none in their record
+    reasons: dict[str, str]  # by key, of the runs that have had all their attempts here
     start_s: float
     sweep_s: float
 
 
 def sweep(plan: Plan, site: Site, say: Callable[[str], None]) -> Outcome:
-    """Bring every missing run of the plan to its end. What was earned stays, whatever happens to this process."""
+    """Bring every missing run of the plan to its end. What was earned stays, whatever happens to this process.
+
+    Raises Ended, a KeyboardInterrupt, where a signal asks for an end.
+    """
     started = time.monotonic()
     check_imported(plan, site.runs)
-    with connected(site.ray_address) as nodes:
+    with Ending() as ending, connected(site.ray_address) as nodes:
         # Ray is imported by now: these modules bring the rest of it.
-        from ray import tune  # noqa: PLC0415
-
+        from harness.launch.attempts import Attempts  # noqa: PLC0415
         from harness.launch.frontier import Frontier  # noqa: PLC0415
-        from harness.launch.room import Room, check_fits  # noqa: PLC0415
+        from harness.launch.room import check_fits  # noqa: PLC0415
         from harness.launch.share import demands  # noqa: PLC0415
         from harness.launch.specs import write_spec  # noqa: PLC0415
-        from harness.launch.worker import resources, trial  # noqa: PLC0415
 
         asked = demands(plan, site, gpus=sum(int(node.get("GPU", 0)) for node in nodes))
         check_fits(nodes, asked.values())
         for spec in (*plan.subjects.values(), *(run.spec for run in plan.runs)):
             write_spec(site.runs, spec)
-        look = partial(_standing, site.runs)
-        frontier = Frontier(plan.missing, _finished(plan), look, asked, Room(nodes))
+        look, attempts = partial(_standing, site.runs), Attempts(site.runs)
+        frontier = Frontier(plan.missing, _finished(plan), look, asked, living, attempts, say)
         begun = time.monotonic()
         site.ray.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray) as scratch, Board(plan, site.runs, say):
-            ended_trials = tune.Tuner(
-                tune.with_resources(partial(trial, place=_place(site), scratch=scratch), resources),
-                tune_config=tune.TuneConfig(
-                    search_alg=frontier,
-                    num_samples=-1,  # until the frontier says that nothing is left
-                    max_concurrent_trials=len(plan.missing),  # the frontier knows how many fit
-                    # An idle actor keeps its share, until Tune wants to start another trial: a trial whose workers
-                    # have yet to find room, which Tune does not know, would wait for it for ever.
-                    reuse_actors=all(one.workers == 1 for one in asked.values()),
-                ),
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=scratch,  # the records are the state: nothing of Tune's needs to last
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=RETRIES),
-                ),
-            ).fit()
+        with ExitStack() as held:
+            scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="sweep-", dir=site.ray))
+            held.enter_context(Board(plan, site.runs, say))
+            held.enter_context(Watch(anchor(), partial(_headless, held)))
+            stop = Path(scratch) / "stop"
+            ending.spare(stop, frontier.close, say)
+            # An idle actor keeps its share, until Tune wants to start another trial: a trial whose workers have yet
+            # to find room, which Tune does not know, would wait for it for ever.
+            reuse = all(one.workers == 1 for one in asked.values())
+            _tune(frontier, attempts, replace(_place(site), stop=str(stop)), scratch, reuse)
         ended = time.monotonic()
+        ending.check()
     told = {run.key for run in (*frontier.failed, *frontier.skipped)}
     if any(look(run) not in (*FINISHED, "failed") for run in plan.missing if run.key not in told):
         raise KeyboardInterrupt  # Tune ends quietly when it is interrupted
-    reasons = {
-        result.config["key"]: str(result.error).strip().splitlines()[-1]
-        for result in ended_trials
-        if result.error is not None and result.config
-    }
+    reasons = {run.key: attempts.told(run.key) for run in frontier.failed if attempts.spent(run.key)}
     return Outcome(tuple(frontier.failed), tuple(frontier.skipped), reasons, begun - started, ended - begun)
+
+
+def _tune(frontier: Frontier, attempts: Attempts, place: Place, scratch: str, reuse: bool) -> None:
+    """Have Tune make one trial of each suggestion, until the frontier has no more."""
+    from ray import tune  # noqa: PLC0415  # Ray has started by now
+
+    from harness.launch.attempts import Noting  # noqa: PLC0415  # likewise
+    from harness.launch.worker import resources, trial  # noqa: PLC0415  # likewise
+
+    tune.Tuner(
+        tune.with_resources(partial(trial, place=place, scratch=scratch), resources),
+        tune_config=tune.TuneConfig(
+            search_alg=frontier,  # which counts what fits into the living nodes: no other limit is set
+            num_samples=-1,  # until the frontier says that nothing is left
+            reuse_actors=reuse,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,  # the records are the state: nothing of Tune's needs to last
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),  # it would count a lost node as it does a run's error
+            callbacks=[Noting(attempts)],
+        ),
+    ).fit()
+
+
+def _headless(held: ExitStack) -> None:
+    """Ray's own calls, which the main thread may be in, would not come back: this process ends here."""
+    with suppress(OSError):  # Tune may write into the folder that is being removed
+        held.close()
+    gone = f"Ray's head, or the raylet of this machine, has been gone for {LOST_SECONDS:g} s"
+    print(f"harness: {gone}, so this sweep ends; {KEPT}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _place(site: Site) -> Place:
@@ -91,6 +124,7 @@ def _place(site: Site) -> Place:
         commit=commit(),
         online_classifier=site.online_classifier,
         solver=site.solver,
+        scratch=site.scratch,
     )
 
 

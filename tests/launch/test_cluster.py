@@ -14,12 +14,11 @@ from harness.launch import cluster
 from harness.launch.cluster import connected
 
 
-@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_an_address_without_ray_is_said_at_once(form: str) -> None:
+def test_an_address_without_ray_is_said_at_once() -> None:
     """Ray itself would try for minutes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = form.format(free.getsockname()[1])  # bound, but nobody listens
+        address = f"127.0.0.1:{free.getsockname()[1]}"  # bound, but nobody listens
         started = time.monotonic()
         with pytest.raises(ConfigError, match="no Ray answers there"), connected(address):
             pass
@@ -41,10 +40,17 @@ def test_an_address_that_swallows_packets_is_given_up(monkeypatch: pytest.Monkey
     assert cluster.CONNECT_SECONDS <= 6
 
 
-@pytest.mark.parametrize("address", ["head", "head:", ":6379", "ray://head", "head:port"])
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
 def test_a_malformed_address_is_explained(address: str) -> None:
     """What forms there are, instead of Ray's own error."""
     with pytest.raises(ConfigError, match="must be host:port"), connected(address):
+        pass
+
+
+def test_ray_s_client_is_refused() -> None:
+    """The sweep would run in a process of the cluster, without the terminal and the signals of this one."""
+    refusal = "Ray's client drives no sweep; give the head's own host:port"
+    with pytest.raises(ConfigError, match=refusal), connected("ray://head:10001"):
         pass
 
 
@@ -60,7 +66,7 @@ def test_a_slow_start_is_tried_again(busy: int, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(cluster.ray, "init", init)
     monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"NodeID": "one", "Alive": True, "Resources": {"CPU": 2.0}}])
     if busy == cluster.ATTEMPTS:
         with pytest.raises(ConfigError, match="too busy; give the same command again"), connected(None):
             pass

@@ -16,21 +16,43 @@ from ray.tune.search import Searcher
 
 from harness.launch import frontier
 from harness.launch.frontier import Frontier
-from harness.launch.room import Room
 from harness.launch.share import Demand
 from harness.launch.sweep import _finished
 
 Planning = Callable[..., Plan]
+ONE = Demand(workers=1, cpus=1, gpu=0.0)
+
+
+class Tries:
+    """Stands for the attempts of a sweep: runs that have no more, and those that were given up."""
+
+    def __init__(self) -> None:
+        self.no_more: set[str] = set()
+        self.given_up: list[str] = []
+
+    def spent(self, key: str) -> bool:
+        return key in self.no_more
+
+    def give_up(self, key: str) -> None:
+        self.given_up.append(key)
 
 
 class Tune:
-    """What Tune asks of a searcher, one trial a run."""
+    """What Tune asks of a searcher, one trial an attempt. A run that fails here has had its last."""
 
-    def __init__(self, plan: Plan, finished: set[str]) -> None:
+    def __init__(self, plan: Plan, finished: set[str], demand: Demand = ONE) -> None:
         self.on_disk: dict[str, Status] = {}
-        demands = {run.key: Demand(workers=1, cpus=1, gpu=0.0) for run in plan.missing}
-        room = Room([{"CPU": float(len(plan.missing))}])
-        self.frontier = Frontier(plan.missing, finished, lambda run: self.on_disk[run.key], demands, room)
+        self.living = {"node": {"CPU": float(len(plan.missing))}}
+        self.tries, self.said = Tries(), list[str]()
+        self.frontier = Frontier(
+            plan.missing,
+            finished,
+            lambda run: self.on_disk[run.key],
+            {run.key: demand for run in plan.missing},
+            lambda: self.living,
+            self.tries,  # type: ignore[arg-type]  # what the frontier asks of attempts
+            self.said.append,
+        )
         self.runs = {run.key: run for run in plan.runs}
         self.started: list[Planned] = []
         self.answers: list[dict[str, Any]] = []
@@ -45,8 +67,15 @@ class Tune:
         return self.started[-1]
 
     def end(self, run: Planned, state: str | None) -> None:
-        """The run has ended in a state; None is an error."""
-        trial = str(self.started.index(run))
+        """The run has ended in a state; None is an error, its last attempt's."""
+        if state is None:
+            self.tries.no_more.add(run.key)
+            self.on_disk[run.key] = "failed"
+        self.end_attempt(run, state)
+
+    def end_attempt(self, run: Planned, state: str | None) -> None:
+        """Its trial has ended."""
+        trial = str(len(self.started) - 1 - self.started[::-1].index(run))
         self.frontier.on_trial_complete(trial, {"state": state} if state else None, error=state is None)
 
 
@@ -244,4 +273,91 @@ def test_a_companion_of_a_failed_run_is_tried_alone(paired: Tune) -> None:
     assert alone.key == companion
     assert paired.answers[1]["companions"] == []
     paired.end(alone, None)
+    assert paired.ask().key not in (leader.key, companion)
     assert [run.key for run in paired.frontier.failed] == [leader.key, companion]
+
+
+def test_a_lost_worker_s_run_begins_again_when_its_lease_has_run_out(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead node's lease is fresh for a while: its run is neither begun against it, nor given up, nor counted."""
+    monkeypatch.setattr(frontier, "LOOK_SECONDS", 0.0)
+    first = tune.ask()
+    tune.on_disk[first.key] = "running"
+    tune.end_attempt(first, None)
+    others = [tune.ask(), tune.ask()]
+    assert first not in others
+    for run in others:
+        tune.end(run, "done")
+    while isinstance(run := tune.ask(), Planned):
+        assert subject_of(run.spec) != first.key
+        tune.end(run, "done")
+    assert run is None, "it is waited for"
+    tune.on_disk[first.key] = "interrupted"
+    assert tune.ask() == first
+    tune.end_attempt(first, "done")
+    assert subject_of(tune.ask().spec) == first.key
+    assert (tune.frontier.failed, tune.tries.given_up) == ([], [])
+
+
+@pytest.mark.parametrize("left", ["failed", "interrupted", "missing"])
+def test_a_run_has_its_attempts_and_no_more(tune: Tune, monkeypatch: pytest.MonkeyPatch, left: Status) -> None:
+    """However an attempt leaves the run, there is another until none is left; then it has failed, and says so."""
+    monkeypatch.setattr(frontier, "LOOK_SECONDS", 0.0)
+    first = tune.ask()
+    tune.on_disk[first.key] = left
+    for _ in range(3):
+        tune.end_attempt(first, None)
+        assert tune.ask() == first
+    tune.end(first, None)
+    tune.on_disk[first.key] = left
+    assert tune.ask() != first
+    assert tune.frontier.failed == [first]
+    assert tune.tries.given_up == [first.key]
+
+
+def test_what_another_sweep_gave_up_is_not_begun_again(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was in other hands all along has failed there with all its attempts."""
+    monkeypatch.setattr(frontier, "LOOK_SECONDS", 0.0)
+    theirs = tune.ask()
+    tune.end_attempt(theirs, frontier.ELSEWHERE)
+    tune.on_disk[theirs.key] = "failed"
+    assert tune.ask() != theirs
+    assert tune.frontier.failed == [theirs]
+
+
+def test_a_run_that_no_living_node_has_room_for_waits_for_one(
+    planned: Planning, two_cells: Expansion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once; what fits goes on; a new node is used."""
+    monkeypatch.setattr(frontier, "NODES_SECONDS", 0.0)
+    plan = planned(two_cells)
+    tune = Tune(plan, {key for key, subject in plan.subjects.items() if subject.kind == "random"})
+    pair = Demand(workers=2, cpus=1, gpu=0.0)
+    large = next(run for run in plan.missing if run.kind == "pretrain")
+    tune.frontier._demands[large.key] = pair
+    tune.on_disk = dict.fromkeys(tune.runs, "running")
+    tune.living = {"small": {"CPU": 1.0}}
+    second = tune.ask()
+    assert (second.kind, second == large) == ("pretrain", False), "it has passed the one that waits"
+    tune.living = {"other": {"CPU": 1.0}}
+    assert tune.ask() != large
+    tune.living = {}
+    assert tune.ask() is None
+    assert len([line for line in tune.said if "2 workers of 1 CPU each" in line]) == 1
+    assert "Ray's nodes: 1 gone, 1 new, 1 living" in tune.said
+    tune.living = {"large": {"CPU": 2.0}}
+    assert tune.ask() == large
+    assert tune.answers[-1]["one_node"]
+
+
+def test_nothing_begins_after_the_end_was_asked_for(tune: Tune) -> None:
+    """The sweep is over when the last run has stopped; none of them has failed."""
+    first, second = tune.ask(), tune.ask()
+    tune.frontier.close()
+    assert tune.ask() is None
+    tune.end(first, frontier.STOPPED)
+    assert tune.ask() is None
+    tune.end(second, "done")
+    assert tune.ask() == Searcher.FINISHED
+    assert (tune.frontier.failed, tune.frontier.skipped) == ([], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -9,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.launch.plan import Plan, Planned, Status, needs
-from harness.launch.room import Room
 from harness.launch.share import Demand
 
 pytest.importorskip("ray.tune")
@@ -17,10 +17,13 @@ from ray.tune.search import Searcher
 from test_schedule import sweeps
 
 from harness.launch import frontier
+from harness.launch.attempts import Attempts
 from harness.launch.cost import Scale
 from harness.launch.frontier import Frontier
 from harness.launch.machines import machine_named
+from harness.tracking.record import Runs
 
+STEPS = 2000  # more than any sweep drawn here takes
 SHARES = (0.1, 0.25, 0.3, 0.5, 1.0)
 
 
@@ -85,8 +88,8 @@ def test_every_run_has_its_turn(drawn: tuple[list[Planned], dict[str, Demand], i
     def look(run: Planned) -> Status:
         return "running" if any(trials[trial].key == run.key for trial in cluster.going) else "missing"
 
-    room = Room([{"CPU": 100.0, "GPU": float(gpus)}])
-    searcher = Frontier(plan.missing, {"finished"}, look, demands, room)
+    nodes = {"node": {"CPU": 100.0, "GPU": float(gpus)}}
+    searcher = Frontier(plan.missing, {"finished"}, look, demands, lambda: nodes, Attempts(Runs(Path())), pytest.fail)
     with mock.patch.object(frontier, "LOOK_SECONDS", 0.0):
         while (answer := searcher.suggest(str(len(trials)))) != Searcher.FINISHED:
             if answer is None:
@@ -110,3 +113,95 @@ def test_every_run_has_its_turn(drawn: tuple[list[Planned], dict[str, Demand], i
     assert not cluster.going
     assert [run.key for run in searcher.failed + searcher.skipped] == []
     assert sorted(run.key for run in trials.values()) == sorted(run.key for run in todo)
+
+
+class Coming:
+    """Nodes of one GPU each, that come and go under what is waiting and going."""
+
+    def __init__(self, gpus: int, draw: st.DataObject) -> None:
+        self.names = iter(range(10_000))
+        self.free = {str(next(self.names)): 1.0 for _ in range(gpus)}
+        self.waiting: dict[str, Demand] = {}
+        self.going: dict[str, list[tuple[str, float]]] = {}
+        self._draw = draw
+
+    @property
+    def living(self) -> dict[str, dict[str, float]]:
+        """As Ray tells of them."""
+        return {name: {"CPU": 100.0, "GPU": 1.0} for name in self.free}
+
+    def place(self) -> None:
+        """Start what fits, all workers of a run or none."""
+        for trial in self._draw.draw(st.permutations(sorted(self.waiting))):
+            demand = self.waiting[trial]
+            fitting = [name for name, free in self.free.items() for _ in range(int((free + 1e-9) / demand.gpu))]
+            if len(fitting) >= demand.workers:
+                chosen = self._draw.draw(st.permutations(fitting))[: demand.workers]
+                self.going[trial] = [(name, demand.gpu) for name in chosen]
+                for name, share in self.going[trial]:
+                    self.free[name] -= share
+                del self.waiting[trial]
+
+    def end(self, trial: str) -> None:
+        """It ends, well or not: what it had of living nodes is free."""
+        for name, share in self.going.pop(trial):
+            if name in self.free:
+                self.free[name] += share
+
+    def die(self) -> list[str]:
+        """One node; the runs that had a worker on it."""
+        name = self._draw.draw(st.sampled_from(sorted(self.free)))
+        del self.free[name]
+        return [trial for trial, taken in self.going.items() if any(where == name for where, _ in taken)]
+
+    def hopeless(self) -> list[str]:
+        """What waits for more workers than all living nodes hold: Ray Train gives that up after a minute."""
+        held = len(self.free)
+        return [trial for trial, one in self.waiting.items() if one.workers > 1 and one.workers * one.gpu > held]
+
+
+@given(drawn=packed(), data=st.data())
+def test_every_run_has_its_turn_on_nodes_that_come_and_go(
+    drawn: tuple[list[Planned], dict[str, Demand], int], data: st.DataObject
+) -> None:
+    """Whenever nodes die, and with whatever they had: every run ends, each once, as long as some nodes come back."""
+    todo, demands, gpus = drawn
+    plan = Plan("imagenet", tuple(todo), {}, 0, Scale(machine_named("h100", "here")))
+    cluster, trials, said = Coming(gpus, data), dict[str, Planned](), list[str]()
+    done, deaths = list[str](), data.draw(st.integers(0, 4))
+
+    def look(run: Planned) -> Status:
+        return "running" if any(trials[trial].key == run.key for trial in cluster.going) else "interrupted"
+
+    attempts = Attempts(Runs(Path()))
+    searcher = Frontier(plan.missing, {"finished"}, look, demands, lambda: cluster.living, attempts, said.append)
+    with mock.patch.object(frontier, "LOOK_SECONDS", 0.0), mock.patch.object(frontier, "NODES_SECONDS", 0.0):
+        for _ in range(STEPS):
+            answer = searcher.suggest(str(len(trials)))
+            if answer == Searcher.FINISHED:
+                break
+            if isinstance(answer, dict):
+                cluster.waiting[str(len(trials))] = Demand(**answer["demand"])
+                trials[str(len(trials))] = next(run for run in todo if run.key == answer["key"])
+                continue
+            cluster.place()
+            if deaths and cluster.free and data.draw(st.booleans()):
+                deaths -= 1
+                for trial in cluster.die():
+                    cluster.end(trial)
+                    searcher.on_trial_complete(trial, error=True)
+            elif cluster.going:
+                trial = data.draw(st.sampled_from(sorted(cluster.going)))
+                cluster.end(trial)
+                done.append(trials[trial].key)
+                searcher.on_trial_complete(trial, {"state": "done"})
+            elif len(cluster.free) < gpus:
+                cluster.free[str(next(cluster.names))] = 1.0
+            for trial in cluster.hopeless():
+                del cluster.waiting[trial]
+                searcher.on_trial_complete(trial, error=True)
+        else:
+            pytest.fail("it never ends")
+    assert sorted(done) == sorted(run.key for run in todo), "none is lost, and none is done twice"
+    assert (searcher.failed, searcher.skipped) == ([], [])
+    assert len([line for line in said if "wait for one" in line]) <= 2 * 4, "one for each demand when a node dies"

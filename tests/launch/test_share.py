@@ -42,10 +42,13 @@ def by_kind(planned: Callable[..., Plan]) -> Callable[..., dict[str, set[Demand]
     return asked
 
 
-def test_without_gpus_all_runs_are_alike(by_kind: Callable[..., dict[str, set[Demand]]]) -> None:
-    """On CPUs a run takes its threads, or those of all its workers, whatever its size."""
+def test_without_gpus(by_kind: Callable[..., dict[str, set[Demand]]]) -> None:
+    """On CPUs a run takes its threads, or those of all its workers; a small evaluation has one worker there too."""
     whole = Demand(workers=2, cpus=8, gpu=0.0)
+    one = replace(whole, workers=1)
+    assert by_kind("imagenet", "5b", gpus=0) == {"pretrain": {one}, "linear": {one}}
     assert by_kind("imagenet", "5b", gpus=0, place=here(workers=2)) == {"pretrain": {whole}, "linear": {whole}}
+    assert by_kind("laptop", "5b", gpus=0, place=here(workers=2)) == {"pretrain": {whole}, "linear": {one}}
 
 
 def test_at_the_papers_scale(by_kind: Callable[..., dict[str, set[Demand]]]) -> None:
