@@ -9,7 +9,7 @@ PLANNING = $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS)) $(if $(GPUS_PE
 HARNESS = .venv/bin/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tables figures plan report status ui sync test check bench-loader bench-memory bench-report bench-linear bench-probe docs format lock
+.PHONY: help setup tables figures plan report status doctor ui sync test check bench-loader bench-memory bench-report bench-linear bench-probe docs format lock
 .DELETE_ON_ERROR:
 
 help: ## list what can be typed
@@ -47,6 +47,9 @@ report: .venv/ready ## render everything from what is finished, with a page to l
 
 status: .venv/ready ## how far every run is
 	@$(HARNESS) status $(TABLES) $(OPTIONS)
+
+doctor: .venv/ready ## whether it can run here or on the cluster at RAY_ADDRESS: what is wrong, and what to do
+	@$(HARNESS) doctor $(TABLES) $(OPTIONS)
 
 sync: .venv/ready ## send every record and spool to MLflow
 	@$(HARNESS) sync

@@ -51,6 +51,7 @@ def _parser() -> _Parser:
         help="read a file of `export-results`, not the runs",
     )
     verbs.add_parser("status", parents=[chosen, as_json], help="how far the runs are")
+    verbs.add_parser("doctor", parents=[chosen, as_json], help="whether that can run here, and what to mend first")
     explain = verbs.add_parser(
         "explain", parents=[as_json], help="the runs behind a cell, as in `explain table5b:byol`"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.commands.doctor import doctor
 from harness.commands.keep import export_encoder, export_results, gc, import_encoder, prepare, retire, sync_all
 from harness.commands.plan import plan, status
 from harness.commands.report import explain, report
@@ -15,6 +16,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "report": report,
     "status": status,
     "explain": explain,
+    "doctor": doctor,
     "prepare": prepare,
     "import": import_encoder,
     "export": export_encoder,

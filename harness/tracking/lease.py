@@ -126,7 +126,7 @@ def is_free(folder: Path) -> bool:
     """Nobody works on the run of this folder: no lease, or one of a dead owner."""
     path = folder / "lease.json"
     try:
-        age = _now(folder) - path.stat().st_mtime
+        age = storage_time(folder) - path.stat().st_mtime
     except FileNotFoundError:
         return True
     owner = read_owner(path)
@@ -141,7 +141,7 @@ def read_owner(path: Path) -> Owner | None:
         return None
 
 
-def _now(folder: Path) -> float:
+def storage_time(folder: Path) -> float:
     """The time by the storage's own clock: those of the nodes may differ from it, and from each other."""
     probe = folder / f".clock.{uuid.uuid4().hex}"
     probe.touch()

@@ -1,4 +1,4 @@
-"""The store in MLflow, through its client: one MLflow run a key. The one file that imports mlflow."""
+"""The store in MLflow, through its client: one MLflow run a key. Only this file and health.py import mlflow."""
 
 from __future__ import annotations
 
