@@ -8,6 +8,7 @@ from harness.commands.keep import export_encoder, export_results, gc, import_enc
 from harness.commands.plan import plan, status
 from harness.commands.report import explain, report
 from harness.commands.run import run
+from harness.commands.sites import show_site
 
 VERBS: dict[str, Callable[..., int]] = {
     "run": run,
@@ -15,6 +16,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "report": report,
     "status": status,
     "explain": explain,
+    "site": show_site,
     "prepare": prepare,
     "import": import_encoder,
     "export": export_encoder,

@@ -1,4 +1,4 @@
-"""Where this machine keeps things, from the environment alone. Nothing here bears a run's identity."""
+"""Where things are kept here, and what runs may take. Nothing here bears a run's identity."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
 from harness.launch.place import Solver, wanted_solver
+from harness.launch.settings import Setting, settings
 from harness.tracking.record import Runs
 
 SMALLEST_PART = 0.01  # of a GPU that a run may take
@@ -19,6 +20,7 @@ SMALLEST_PART = 0.01  # of a GPU that a run may take
 class Site:
     """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining.
 
+    scratch: a folder on each node's own disk; None where data is read from where it is.
     gpu_share: the part of a GPU that each run on one worker takes; None where its size decides.
     online_classifier: report one in every pretraining. solver: of logistic regressions.
     """
@@ -26,6 +28,7 @@ class Site:
     home: Path
     data: Path
     tracking_uri: str
+    scratch: Path | None = None
     ray_address: str | None = None
     workers: int = 1
     threads: int = 1
@@ -44,16 +47,18 @@ class Site:
 
 
 def site() -> Site:
-    """From the variables HARNESS_..., MLFLOW_TRACKING_URI and RAY_ADDRESS, with defaults."""
-    home = Path(os.environ.get("HARNESS_HOME") or project_root() / ".harness").resolve()
+    """From the environment, else the site's file, else defaults."""
+    told = settings()
+    home = _folder(told.get("home")) or (project_root() / ".harness").resolve()
     return Site(
         home=home,
-        data=Path(os.environ.get("HARNESS_DATA") or home / "data").resolve(),
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
-        ray_address=os.environ.get("RAY_ADDRESS") or None,
-        workers=_whole("HARNESS_WORKERS"),
-        threads=_whole("HARNESS_THREADS"),
-        gpu_share=_part("HARNESS_GPU_SHARE"),
+        data=_folder(told.get("data")) or (home / "data").resolve(),
+        scratch=Path(told["scratch"].text).absolute() if "scratch" in told else None,  # other disks, other links
+        tracking_uri=_text(told.get("tracking_uri")) or f"sqlite:///{home / 'mlflow.db'}",
+        ray_address=_text(told.get("ray_address")),
+        workers=_whole(told.get("workers")),
+        threads=_whole(told.get("threads")),
+        gpu_share=_part(told.get("gpu_share")),
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
         solver=wanted_solver(),
     )
@@ -71,23 +76,31 @@ def check_writable(here: Site) -> None:
             raise ConfigError(f"{name}={folder} cannot be written ({error.strerror}); name another folder") from None
 
 
-def _whole(name: str) -> int:
-    text = os.environ.get(name) or "1"
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"{name}={text}: must be a whole number of at least 1")
-    return int(text)
+def _text(told: Setting | None) -> str | None:
+    return told.text if told else None
 
 
-def _part(name: str) -> float | None:
-    text = os.environ.get(name)
-    if not text:
+def _folder(told: Setting | None) -> Path | None:
+    return Path(told.text).resolve() if told else None
+
+
+def _whole(told: Setting | None) -> int:
+    if told is None:
+        return 1
+    if not (told.text.isascii() and told.text.isdigit()) or int(told.text) < 1:
+        raise told.error("must be a whole number of at least 1")
+    return int(told.text)
+
+
+def _part(told: Setting | None) -> float | None:
+    if told is None:
         return None
     try:
-        part = float(text)
+        part = float(told.text)
     except ValueError:
         part = 0.0
     if not SMALLEST_PART <= part <= 1:
-        raise ConfigError(f"{name}={text}: must be a number from {SMALLEST_PART} to 1, as 0.5 for two runs on each GPU")
+        raise told.error(f"must be a number from {SMALLEST_PART} to 1, as 0.5 for two runs on each GPU")
     return part
 
 
