@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Runs its words once for each node, hands SIGTERM on to them, and ends with the highest of their codes.
+# Runs its words once for each node and ends with the highest of their codes. What scancel sends goes to all processes.
 SRUN = """
-import os, signal, subprocess, sys
+import os, pathlib, signal, subprocess, sys
 words, options, tasks, told_to_end = sys.argv[1:], {}, [], []
 def end(*_):
     told_to_end.append(True)
     for task in tasks:
-        task.terminate()
+        os.killpg(task.pid, signal.SIGTERM)
 signal.signal(signal.SIGTERM, end)
 while words[0].startswith("--"):
     name, _, value = words.pop(0)[2:].partition("=")
@@ -23,7 +23,9 @@ while words[0].startswith("--"):
 for node in range(int(options["ntasks"])):
     told = {"SLURM_NODEID": str(node), "SLURMD_NODENAME": f"node{node}", "SLURM_CPUS_ON_NODE": "1"}
     out = open(options["output"].replace("%n", str(node)), "ab") if "output" in options else None
-    tasks.append(subprocess.Popen(words, env=os.environ | told, stdout=out, stderr=out and subprocess.STDOUT))
+    tasks.append(subprocess.Popen(words, env=os.environ | told, stdout=out, stderr=out and subprocess.STDOUT,
+        start_new_session=True))
+(pathlib.Path(__file__).parent / f"step{os.environ['SLURM_JOB_ID']}.0").write_text(str(os.getpid()))
 if told_to_end:
     end()
 codes = [task.wait() for task in tasks]
@@ -37,6 +39,11 @@ else:
     with (pathlib.Path(__file__).parent / "asked").open("a") as file:
         print(*sys.argv[1:], file=file)
 """
+SCANCEL = """
+import os, pathlib, sys
+assert sys.argv[1] == "--signal=TERM"
+os.kill(int((pathlib.Path(__file__).parent / f"step{sys.argv[2]}").read_text()), 15)
+"""
 SINFO = "print('127.0.0.1')"
 SQUEUE = "import pathlib; print((pathlib.Path(__file__).parent / 'state').read_text())"
 
@@ -47,7 +54,8 @@ class Slurm:
     def __init__(self, folder: Path, nodes: int = 2) -> None:
         folder.mkdir(parents=True)
         self.folder, self._nodes = folder, nodes
-        for name, program in {"srun": SRUN, "scontrol": SCONTROL, "sinfo": SINFO, "squeue": SQUEUE}.items():
+        programs = {"srun": SRUN, "scontrol": SCONTROL, "scancel": SCANCEL, "sinfo": SINFO, "squeue": SQUEUE}
+        for name, program in programs.items():
             (folder / name).write_text(f"#!{sys.executable}\n{program}")
             (folder / name).chmod(0o755)
         self.state("RUNNING")

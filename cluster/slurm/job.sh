@@ -46,6 +46,8 @@ prepare_job() {
   read_words "$@"
   local home address
   home=$(harness site home) || exit 2
+  HARNESS_SCRATCH=$(harness site scratch) || exit 2
+  export HARNESS_SCRATCH # each node makes the folder
   logs=$home/slurm/$SLURM_JOB_ID
   mkdir -p "$logs"
   say "job $SLURM_JOB_ID on $SLURM_JOB_NODELIST; logs in $logs"
@@ -72,8 +74,13 @@ tell_driver() {
   if [ -s "$logs/driver" ]; then
     kill -TERM "$(<"$logs/driver")" 2>/dev/null || true
   elif [ -n "$step" ]; then # still waiting for nodes
-    kill -TERM "$step" 2>/dev/null || true
+    end_step
   fi
+}
+
+# SIGTERM to the processes of the one step there is. Sent to srun, it would have them killed.
+end_step() {
+  scancel --signal=TERM "$SLURM_JOB_ID.0" 2>/dev/null || kill -TERM "$step" 2>/dev/null || true
 }
 
 # The exit code of a process of ours. A signal to this script ends bash's wait, but not this one.
@@ -91,6 +98,7 @@ finish() {
   local code=$1
   rm -f "$logs/token" "$logs/driver" "$logs/stop"
   if [ -n "$stopping" ] && [ "$code" -gt 128 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+    code=143 # however it came to its end
     say "back into the queue"
     trap '' TERM # which ends this job
     scontrol requeue "$SLURM_JOB_ID" || say "not requeued; the same sbatch goes on from here"

@@ -8,6 +8,7 @@ end_ray() {
   if [ -n "$ray" ]; then kill -TERM "$ray" 2>/dev/null || true; fi
 }
 trap end_ray TERM
+if [ -n "$HARNESS_SCRATCH" ]; then mkdir -p "$HARNESS_SCRATCH"; fi
 folder=$(mktemp -d "/tmp/ray-$SLURM_JOB_ID-XXXX") # short, for the paths of sockets
 trap 'rm -rf "$folder"' EXIT
 host=${RAY_ADDRESS%:*} port=${RAY_ADDRESS##*:}

@@ -10,7 +10,7 @@ SECONDS = 300
 
 
 def alive() -> list[str]:
-    return [node["NodeName"] for node in ray.nodes() if node["Alive"]]
+    return sorted(node["NodeName"] for node in ray.nodes() if node["Alive"])
 
 
 def main(wanted: int) -> int:

@@ -24,7 +24,7 @@ VARIABLES = {
     "threads": "HARNESS_THREADS",
     "gpu_share": "HARNESS_GPU_SHARE",
 }
-_FOLDERS = ("home", "data", "scratch")
+_SHARED = ("home", "data")
 _NAMED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -92,7 +92,7 @@ def _checked(document: Document, key: str, value: Any) -> Setting:
     text = _with_variables(document, key, value) if isinstance(value, str) else str(value)
     if not text:
         raise document.error(key, "must not be empty; leave the line out")
-    if key in _FOLDERS and not Path(text).is_absolute():
+    if key in _SHARED and not Path(text).is_absolute():
         raise document.error(key, f"must be an absolute path, as every node sees it, not '{text}'")
     if key == "tracking_uri" and _holds_password(text):
         remedy = (

@@ -20,7 +20,7 @@ SMALLEST_PART = 0.01  # of a GPU that a run may take
 class Site:
     """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining.
 
-    scratch: a folder on each node's own disk; None where data is read from where it is.
+    scratch: a folder on each node's own disk that datasets are read from; empty for none.
     gpu_share: the part of a GPU that each run on one worker takes; None where its size decides.
     online_classifier: report one in every pretraining. solver: of logistic regressions.
     """
@@ -28,7 +28,7 @@ class Site:
     home: Path
     data: Path
     tracking_uri: str
-    scratch: Path | None = None
+    scratch: str = ""
     ray_address: str | None = None
     workers: int = 1
     threads: int = 1
@@ -53,7 +53,7 @@ def site() -> Site:
     return Site(
         home=home,
         data=_folder(told.get("data")) or (home / "data").resolve(),
-        scratch=Path(told["scratch"].text).absolute() if "scratch" in told else None,  # other disks, other links
+        scratch=_on_every_node(told.get("scratch")),
         tracking_uri=_text(told.get("tracking_uri")) or f"sqlite:///{home / 'mlflow.db'}",
         ray_address=_text(told.get("ray_address")),
         workers=_whole(told.get("workers")),
@@ -82,6 +82,12 @@ def _text(told: Setting | None) -> str | None:
 
 def _folder(told: Setting | None) -> Path | None:
     return Path(told.text).resolve() if told else None
+
+
+def _on_every_node(told: Setting | None) -> str:
+    if told and not Path(told.text).is_absolute():
+        raise told.error("must be an absolute path, of a folder that every node has")
+    return told.text if told else ""
 
 
 def _whole(told: Setting | None) -> int:

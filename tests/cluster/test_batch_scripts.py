@@ -23,8 +23,8 @@ JOB = 123_456
 # Notes its words, and ends as it is told; SIGTERM has it save, as the harness does.
 HARNESS = """
 import os, pathlib, signal, sys, time
-if sys.argv[1:] == ["site", "home"]:
-    print(os.environ["HARNESS_HOME"])
+if sys.argv[1] == "site":
+    print(os.environ[f"HARNESS_{sys.argv[2].upper()}"])
     sys.exit()
 here = pathlib.Path(os.environ["HARNESS_HOME"])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(os.environ.get("CODE_WHEN_TOLD", "143"))))
@@ -75,7 +75,7 @@ class Submitted:
             path.chmod(0o755)
 
     def start(self, script: str, *words: str, **variables: str) -> subprocess.Popen[str]:
-        kept = {"HARNESS_HOME": str(self.home), "HOME": str(self.home)}
+        kept = {"HARNESS_HOME": str(self.home), "HARNESS_SCRATCH": str(self.home / "scratch")}
         return self.slurm.sbatch(script, *words, job=JOB, root=self.root, **kept | variables)
 
     def end(self, script: str, *words: str, **variables: str) -> tuple[int, str]:
@@ -118,6 +118,7 @@ def test_the_words_are_those_of_make(submitted: Submitted, script: str) -> None:
     assert told["HARNESS_SITE"] == "slurm"
     assert told["HARNESS_WORKERS"] == "8"
     assert told["RAY_AUTH_MODE"] == "token", "others on the nodes may not have this Ray run their code"
+    assert (submitted.home / "scratch").is_dir()
     assert submitted.slurm.asked == [], "a failure does not come back by itself"
     assert not Path(told["RAY_AUTH_TOKEN_PATH"]).exists(), "nothing secret is left"
 

@@ -69,7 +69,7 @@ def test_a_variable_goes_before_the_file_and_the_file_before_the_default(
     defaults = {
         "home": home,
         "data": home / "data",
-        "scratch": None,
+        "scratch": "",
         "tracking_uri": f"sqlite:///{home}/mlflow.db",
         "ray_address": None,
         "workers": 1,
@@ -77,7 +77,7 @@ def test_a_variable_goes_before_the_file_and_the_file_before_the_default(
         "gpu_share": None,
     }
     found = {key: getattr(here, key) for key in VARIABLES}
-    folders = {key: Path(chosen[key]) for key in ("home", "data", "scratch") if key in chosen}
+    folders = {key: Path(chosen[key]) for key in ("home", "data") if key in chosen}
     assert found == defaults | chosen | folders
 
 
@@ -103,6 +103,7 @@ def test_variables_in_a_file(file: Path) -> None:
         ("workers: many\n", ":1: workers: must be a whole number, not the text 'many'"),
         ("data: /d\nworkers: 0\n", ":2: workers: must be a whole number of at least 1"),
         ("gpu_share: 1.5\n", ":1: gpu_share: must be a number from 0.01 to 1"),
+        ("scratch: local\n", ":1: scratch: must be an absolute path, of a folder that every node has"),
         ("home: results\n", ":1: home: must be an absolute path, as every node sees it, not 'results'"),
         ("\nhome: /a/${NOBODY_SETS_THIS}\n", ":2: home: NOBODY_SETS_THIS is not set in the environment"),
         ("home: /a/$USER\n", r":1: home: a \$ must begin the name of a variable in braces"),
