@@ -20,21 +20,21 @@ SMALLEST_PART = 0.01  # of a GPU that a run may take
 class Site:
     """home: runs and the local MLflow; data: the prepared datasets; workers: processes that share one pretraining.
 
-    scratch: a folder on each node's own disk that datasets are read from; empty for none.
     gpu_share: the part of a GPU that each run on one worker takes; None where its size decides.
     online_classifier: report one in every pretraining. solver: of logistic regressions.
+    scratch: a folder on each node's own disk that datasets are read from; empty for none.
     """
 
     home: Path
     data: Path
     tracking_uri: str
-    scratch: str = ""
     ray_address: str | None = None
     workers: int = 1
     threads: int = 1
     gpu_share: float | None = None
     online_classifier: bool = False
     solver: Solver = "torch"
+    scratch: str = ""
 
     @property
     def runs(self) -> Runs:
@@ -53,7 +53,6 @@ def site() -> Site:
     return Site(
         home=home,
         data=_folder(told.get("data")) or (home / "data").resolve(),
-        scratch=_on_every_node(told.get("scratch")),
         tracking_uri=_text(told.get("tracking_uri")) or f"sqlite:///{home / 'mlflow.db'}",
         ray_address=_text(told.get("ray_address")),
         workers=_whole(told.get("workers")),
@@ -61,6 +60,7 @@ def site() -> Site:
         gpu_share=_part(told.get("gpu_share")),
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
         solver=wanted_solver(),
+        scratch=_on_every_node(told.get("scratch")),
     )
 
 
