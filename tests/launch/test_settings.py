@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from harness.cli import main
@@ -55,6 +56,7 @@ def both(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     return tuple({key: value for key, value in one.items() if value is not None} for one in (first, second))
 
 
+@examples(deadline=None)
 @given(told=st.composite(both)())
 def test_a_variable_goes_before_the_file_and_the_file_before_the_default(
     file: Path, told: tuple[dict[str, Any], dict[str, Any]]
