@@ -23,8 +23,8 @@ read_words() {
 # By name the first node, where this script runs, as the others reach it.
 own_address() {
   local name address
-  name=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-  name=$(sinfo --noheader --nodes="$name" --format=%o | head -n 1) # the name or address that SLURM itself uses
+  name=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+  name=$(sinfo --noheader --nodes="$name" --format=%o | sed -n 1p) # the name or address that SLURM itself uses
   address=$(getent ahostsv4 "$name" | awk 'NR == 1 {print $1}')
   case $address in
     '' | 127.0.1.*) address=$(hostname -I | awk '{print $1}') ;; # Debian's name for a machine that nobody else knows
