@@ -21,7 +21,8 @@ while words[0].startswith("--"):
     name, _, value = words.pop(0)[2:].partition("=")
     options[name] = value
 for node in range(int(options["ntasks"])):
-    told = {"SLURM_NODEID": str(node), "SLURMD_NODENAME": f"node{node}", "SLURM_CPUS_ON_NODE": "1"}
+    told = {"SLURM_STEP_ID": "0", "SLURM_NODEID": str(node), "SLURMD_NODENAME": f"node{node}"}
+    told["SLURM_CPUS_ON_NODE"] = "1"
     out = open(options["output"].replace("%n", str(node)), "ab") if "output" in options else None
     tasks.append(subprocess.Popen(words, env=os.environ | told, stdout=out, stderr=out and subprocess.STDOUT,
         start_new_session=True))
