@@ -10,5 +10,5 @@ ray symmetric-run --address="$RAY_ADDRESS" --min-nodes="$SLURM_NNODES" --temp-di
   --num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" "$@" || code=$?
 if [ "$SLURM_NODEID" != 0 ]; then exit 0; fi
 # By themselves the other nodes notice after a minute that their head is gone.
-scancel --signal=TERM "$SLURM_JOB_ID.$SLURM_STEP_ID"
+scancel --signal=TERM "$SLURM_JOB_ID.$SLURM_STEP_ID" 2>/dev/null || true # or somebody has cancelled them
 exit "$code"
