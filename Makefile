@@ -53,7 +53,7 @@ sync: .venv/ready ## send every record and spool to MLflow
 	@$(HARNESS) sync
 
 ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
-	@MLFLOW_BACKEND_STORE_URI="$$($(HARNESS) site tracking_uri)" .venv/bin/mlflow ui --host 127.0.0.1
+	@uri=$$($(HARNESS) site tracking_uri) && MLFLOW_BACKEND_STORE_URI="$$uri" .venv/bin/mlflow ui --host 127.0.0.1
 
 .venv/test_tools: .venv/ready cluster/test_tools.sh
 	@bash cluster/test_tools.sh

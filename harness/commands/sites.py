@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from harness.commands.chosen import say
 from harness.config.errors import ConfigError
+from harness.config.masked import masked
 from harness.config.structure import unknown
 from harness.launch.settings import VARIABLES, settings
 from harness.launch.site import site
@@ -22,9 +21,5 @@ def show_site(key: str | None) -> int:
         return 0
     for name, value in values.items():
         by = told[name].by if name in told else "default"
-        say(f"{name:13} {_without_password(value) or '-'}  ({by})")
+        say(f"{name:13} {masked(value) or '-'}  ({by})")
     return 0
-
-
-def _without_password(uri: str) -> str:
-    return re.sub(r"(?<=://)[^/@]*@", "***@", uri)
