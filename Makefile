@@ -1,6 +1,7 @@
 # Every verb a person types. Each sets up .venv on first use; `make help` lists them.
 PROFILE ?= laptop
-export PROFILE HARNESS_DATA HARNESS_HOME HARNESS_WORKERS HARNESS_THREADS HARNESS_GPU_SHARE HARNESS_ONLINE_CLASSIFIER HARNESS_SOLVER MLFLOW_TRACKING_URI RAY_ADDRESS
+HARNESS_SITE := $(or $(SITE),$(HARNESS_SITE))
+export PROFILE HARNESS_SITE HARNESS_DATA HARNESS_HOME HARNESS_SCRATCH HARNESS_WORKERS HARNESS_THREADS HARNESS_GPU_SHARE HARNESS_ONLINE_CLASSIFIER HARNESS_SOLVER MLFLOW_TRACKING_URI RAY_ADDRESS
 # Byte code is kept: Ray starts many Python processes, and each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 OPTIONS = --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CELL),--cell $(CELL))
@@ -14,7 +15,7 @@ HARNESS = .venv/bin/harness
 
 help: ## list what can be typed
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE SEEDS CELL RAY_ADDRESS MLFLOW_TRACKING_URI HARNESS_DATA HARNESS_HOME HARNESS_WORKERS"
+	@echo "  variables: PROFILE SEEDS CELL SITE RAY_ADDRESS MLFLOW_TRACKING_URI HARNESS_DATA HARNESS_HOME HARNESS_WORKERS"
 
 .venv/ready: requirements.lock pyproject.toml cluster/setup.sh
 	@bash cluster/setup.sh
@@ -55,8 +56,7 @@ sync: .venv/ready ## send every record and spool to MLflow
 	@$(HARNESS) sync
 
 ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
-	@MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$${HARNESS_HOME:-$(CURDIR)/.harness}/mlflow.db}" \
-	  .venv/bin/mlflow ui --host 127.0.0.1
+	@uri=$$($(HARNESS) site tracking_uri) && MLFLOW_BACKEND_STORE_URI="$$uri" .venv/bin/mlflow ui --host 127.0.0.1
 
 .venv/test_tools: .venv/ready cluster/test_tools.sh
 	@bash cluster/test_tools.sh

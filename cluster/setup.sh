@@ -32,6 +32,7 @@ setup: or set HARNESS_WITHOUT_FFCV=1 to read images by torchvision."
     bash -c "export DEBIAN_FRONTEND=noninteractive; $command" >.venv/apt.log 2>&1 || fail "apt-get failed, see .venv/apt.log"
   elif sudo -n true 2>/dev/null; then
     say "installing ${system_packages[*]} with sudo"
+    # shellcheck disable=SC2024  # the log is this user's
     sudo -n bash -c "export DEBIAN_FRONTEND=noninteractive; $command" >.venv/apt.log 2>&1 ||
       fail "apt-get failed, see .venv/apt.log"
   else

@@ -57,6 +57,8 @@ def _parser() -> _Parser:
     )
     explain.add_argument("cell", metavar="TABLE:CELL")
     explain.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop")
+    where = verbs.add_parser("site", help="where this site keeps things, and which variable or line says so")
+    where.add_argument("key", nargs="?", metavar="KEY", help="print this value alone: home, data, tracking_uri ...")
     prepare = verbs.add_parser("prepare", help="write a dataset's files, from its owner's; without a name, list them")
     _add_prepare(prepare)
     results = verbs.add_parser("export-results", help="write all that reports need of every run into one file")

@@ -9,6 +9,7 @@ from harness.commands.keep import export_encoder, export_results, gc, import_enc
 from harness.commands.plan import plan, status
 from harness.commands.report import explain, report
 from harness.commands.run import run
+from harness.commands.sites import show_site
 
 VERBS: dict[str, Callable[..., int]] = {
     "run": run,
@@ -17,6 +18,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "status": status,
     "explain": explain,
     "doctor": doctor,
+    "site": show_site,
     "prepare": prepare,
     "import": import_encoder,
     "export": export_encoder,

@@ -1,4 +1,4 @@
-"""Where this machine keeps things, from the environment alone. Nothing here bears a run's identity."""
+"""Where things are kept here, and what runs may take. Nothing here bears a run's identity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
-from harness.launch.place import Solver, wanted_scratch, wanted_solver
+from harness.launch.place import Solver, wanted_solver
+from harness.launch.settings import Setting, settings
 from harness.tracking.record import Runs
 
 SMALLEST_PART = 0.01  # of a GPU that a run may take
@@ -46,19 +47,20 @@ class Site:
 
 
 def site() -> Site:
-    """From the variables HARNESS_..., MLFLOW_TRACKING_URI and RAY_ADDRESS, with defaults."""
-    home = Path(os.environ.get("HARNESS_HOME") or project_root() / ".harness").resolve()
+    """From the environment, else the site's file, else defaults."""
+    told = settings()
+    home = _folder(told.get("home")) or (project_root() / ".harness").resolve()
     return Site(
         home=home,
-        data=Path(os.environ.get("HARNESS_DATA") or home / "data").resolve(),
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
-        ray_address=os.environ.get("RAY_ADDRESS") or None,
-        workers=_whole("HARNESS_WORKERS"),
-        threads=_whole("HARNESS_THREADS"),
-        gpu_share=_part("HARNESS_GPU_SHARE"),
+        data=_folder(told.get("data")) or (home / "data").resolve(),
+        tracking_uri=_text(told.get("tracking_uri")) or f"sqlite:///{home / 'mlflow.db'}",
+        ray_address=_text(told.get("ray_address")),
+        workers=_whole(told.get("workers")),
+        threads=_whole(told.get("threads")),
+        gpu_share=_part(told.get("gpu_share")),
         online_classifier=bool(os.environ.get("HARNESS_ONLINE_CLASSIFIER")),
         solver=wanted_solver(),
-        scratch=wanted_scratch(),
+        scratch=_on_every_node(told.get("scratch")),
     )
 
 
@@ -74,23 +76,37 @@ def check_writable(here: Site) -> None:
             raise ConfigError(f"{name}={folder} cannot be written ({error.strerror}); name another folder") from None
 
 
-def _whole(name: str) -> int:
-    text = os.environ.get(name) or "1"
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"{name}={text}: must be a whole number of at least 1")
-    return int(text)
+def _text(told: Setting | None) -> str | None:
+    return told.text if told else None
 
 
-def _part(name: str) -> float | None:
-    text = os.environ.get(name)
-    if not text:
+def _folder(told: Setting | None) -> Path | None:
+    return Path(told.text).resolve() if told else None
+
+
+def _on_every_node(told: Setting | None) -> str:
+    if told and not Path(told.text).is_absolute():
+        raise told.error("must be an absolute path, of a folder that every node has")
+    return told.text if told else ""
+
+
+def _whole(told: Setting | None) -> int:
+    if told is None:
+        return 1
+    if not (told.text.isascii() and told.text.isdigit()) or int(told.text) < 1:
+        raise told.error("must be a whole number of at least 1")
+    return int(told.text)
+
+
+def _part(told: Setting | None) -> float | None:
+    if told is None:
         return None
     try:
-        part = float(text)
+        part = float(told.text)
     except ValueError:
         part = 0.0
     if not SMALLEST_PART <= part <= 1:
-        raise ConfigError(f"{name}={text}: must be a number from {SMALLEST_PART} to 1, as 0.5 for two runs on each GPU")
+        raise told.error(f"must be a number from {SMALLEST_PART} to 1, as 0.5 for two runs on each GPU")
     return part
 
 

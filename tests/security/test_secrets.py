@@ -170,8 +170,10 @@ def test_make_ui_says_no_password_to_who_lists_processes(tmp_path: Path) -> None
     shows = 'tr "\\0" " " </proc/$$/cmdline\necho\necho "by environment: $MLFLOW_BACKEND_STORE_URI"\n'
     program.write_text(f"#!/bin/sh\n{shows}")
     program.chmod(0o755)
+    (program.parent / "harness").write_text(f'#!/bin/sh\nexec {sys.executable} -m harness "$@"\n')
+    (program.parent / "harness").chmod(0o755)
     uri = f"postgresql://user:{SECRET}@host/db"
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HOST": "0.0.0.0"}
+    environment = {**os.environ, "HARNESS_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri, "MLFLOW_HOST": "0.0.0.0"}
     done = subprocess.run(["make", "ui"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     arguments, told = done.stdout.splitlines()
     assert arguments.split()[-3:] == ["ui", "--host", "127.0.0.1"]

@@ -12,7 +12,7 @@ FEWEST_FILES = 1024  # a run alone opens hundreds: libraries, data, sockets of R
 CLUSTER_FILES = 65536  # Ray's own advice for its nodes: every process of the cluster is a connection
 SHARED_BYTES = 2 * 10**9  # NCCL's buffers between the GPUs of a node lie there, and Ray's object store
 MEMORY_BYTES = 4 * 10**9  # Ray takes 0.6 GB, and each run that goes at once up to 0.9
-SHARED = Path("/dev/shm")
+SHARED = Path("/dev/shm")  # noqa: S108  # only looked at
 CGROUP = Path("/sys/fs/cgroup")
 
 
