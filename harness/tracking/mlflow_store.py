@@ -22,6 +22,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from mlflow.entities import Metric, Param, Run, RunTag  # after the environment it reads at import
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.tracking import mlflow_run
@@ -33,6 +34,9 @@ from harness.tracking.store import Stored, StoreError
 BATCH = 1000  # metrics in one call: MLflow's limit
 PARAMS = 100
 SEARCHES = 8  # at a time: a server is often far away
+DOUBLES = 10  # of one key that are looked for
+CONNECT_SECONDS = 10
+LOCK = 5_716_093  # any number, of ours alone: PostgreSQL's name of the lock
 _STATUS = {
     "running": "RUNNING",
     "done": "FINISHED",
@@ -65,14 +69,14 @@ class MlflowStore:
     ) -> Stored:
         tags = {**labels, **mlflow_run.tags(record, stamp, forgotten)}
         with self._speaking() as client:
-            run = self._run(client, record.key)
+            run = self._only_run(client, record.key)
             if run is not None and not _still_holds(run, record, forgotten):
                 client.delete_run(run.info.run_id)  # neither a point nor a result can be taken out of a run
                 run = None
             if run is not None and run.data.tags.get("harness.started") not in (None, tags["harness.started"]):
                 client.set_tag(run.info.run_id, mlflow_run.KEY, f"{record.key} (retired)")
                 run = None
-            run = run or self._create(client, record)
+            run = run or self._create(client, record, tags)
             run_id = run.info.run_id
             _log_metrics(client, run_id, record, points)
             for name in run.data.tags.keys() - tags.keys():
@@ -95,36 +99,81 @@ class MlflowStore:
             while (run := self._run(client, key)) is not None:
                 client.delete_run(run.info.run_id)
 
-    def _create(self, client: Any, record: Record) -> Run:
-        run = client.create_run(
+    def _create(self, client: Any, record: Record, tags: Mapping[str, str]) -> Run:
+        """A run that says from its first moment whose points it takes, should another process find it."""
+        client.create_run(
             self._experiment,
             start_time=round(record.started_unix_s * 1000),
-            tags={mlflow_run.KEY: record.key},
+            tags={mlflow_run.KEY: record.key} | {name: tags[name] for name in mlflow_run.BEGINNING},
             run_name=f"{record.kind}-{record.key}",
         )
+        run = self._only_run(client, record.key)
+        if run is None:
+            raise MlflowException(f"the run of {record.key} was deleted as it was made")
         params = [Param(name, value) for name, value in mlflow_run.parameters(record.spec)]
         for start in range(0, len(params), PARAMS):
             client.log_batch(run.info.run_id, params=params[start : start + PARAMS])
         return run
 
     def _run(self, client: Any, key: str) -> Run | None:
-        # The oldest one, should two processes ever have created the same run at once.
+        return next(iter(self._runs(client, key, most=1)), None)
+
+    def _only_run(self, client: Any, key: str) -> Run | None:
+        """Likewise; where two processes, or a call that was repeated, have made several, the others go."""
+        run, *others = [*self._runs(client, key, most=DOUBLES)] or [None]
+        for other in others:
+            client.delete_run(other.info.run_id)
+        return run
+
+    def _runs(self, client: Any, key: str, most: int) -> list[Run]:
+        """The oldest first, and of several as old always the same one: every process takes that."""
         with_key, oldest = f"tags.`{mlflow_run.KEY}` = '{key}'", ["attributes.start_time ASC"]
-        found = client.search_runs([self._experiment], with_key, max_results=1, order_by=oldest)
-        return found[0] if found else None
+        found: list[Run] = client.search_runs([self._experiment], with_key, max_results=most, order_by=oldest)
+        return found
 
     @contextmanager
     def _speaking(self) -> Iterator[Any]:
         try:
             if self._client is None:
-                client = MlflowClient(self.uri)
-                known = client.get_experiment_by_name(EXPERIMENT)
-                self._experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
+                with _alone(self.uri):
+                    client = MlflowClient(self.uri)
+                    self._experiment = _experiment(client)
                 self._client = client
             yield self._client
         except (MlflowException, SQLAlchemyError) as error:
             reason = textwrap.shorten(str(error), 120, placeholder=" ...")
             raise StoreError(f"MLflow at {self.uri} does not answer: {reason}") from error
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """No other process makes the tables meanwhile: MLflow itself sees to that within one machine.
+
+    A PostgreSQL that does not answer says so here; MLflow would ask it again for 100 seconds.
+    """
+    if not uri.startswith("postgresql"):
+        yield
+        return
+    engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))  # of an owner that is cut off
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield
+
+
+def _experiment(client: Any) -> str:
+    """The number of ours, made by the first who looks for it."""
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known is None:
+        try:
+            made: str = client.create_experiment(EXPERIMENT)
+        except MlflowException:
+            known = client.get_experiment_by_name(EXPERIMENT)
+            if known is None:
+                raise
+        else:
+            return made
+    return str(known.experiment_id)
 
 
 def _stored(key: str, run: Run) -> Stored:
@@ -160,6 +209,6 @@ def _log_metrics(client: Any, run_id: str, record: Record, points: Iterable[Poin
 
 
 def _quiet() -> None:
-    """Keep alembic's and MLflow's chatter off the person's screen."""
+    """Keep alembic's and MLflow's chatter off the person's screen, and tracebacks of what is raised here as well."""
     for name in ("alembic", "mlflow", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
