@@ -16,7 +16,7 @@ START_SECONDS = 180  # a new database on a busy machine; one whose database is d
 
 
 class Server:
-    """`mlflow server` on a free port, its store at `backend_uri`, its log in `folder`."""
+    """`mlflow server` on a free port, its store at `backend_uri`, its log in `folder`, alive inside a `with` block."""
 
     def __init__(self, folder: Path, backend_uri: str) -> None:
         self.port = free_port()
@@ -24,6 +24,13 @@ class Server:
         self._folder = folder
         self._backend_uri = backend_uri
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]

@@ -38,7 +38,9 @@ def free_port() -> int:
 
 
 class Postgres:
-    """A cluster in a temporary folder, reached with a password over TCP alone. `stop` leaves nothing of it."""
+    """A cluster in a temporary folder, reached with a password over TCP alone. It runs inside a `with` block; nothing
+    of it is left after that.
+    """
 
     def __init__(self) -> None:
         programs = find_postgres()
@@ -59,6 +61,16 @@ class Postgres:
         made += [f"--pwfile={password}", "--encoding=UTF8", "--locale=C", "--no-sync"]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **self._as)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Postgres:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)  # without waiting for clients
+            self._process.wait(timeout=60)
+        shutil.rmtree(self._folder)
 
     @property
     def uri(self) -> str:
@@ -91,13 +103,6 @@ class Postgres:
         while any(_lives(pid) for pid in children):  # the next server must not find its shared memory in use
             assert time.monotonic() < ends, "a process of the killed server does not end"
             time.sleep(0.05)
-
-    def stop(self) -> None:
-        """End it, if it runs, and remove its files."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)  # without waiting for clients
-            self._process.wait(timeout=60)
-        shutil.rmtree(self._folder)
 
     def _answers(self) -> bool:
         """Whether it lets this user in; the first time that makes the database."""

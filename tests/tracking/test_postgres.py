@@ -32,20 +32,15 @@ SECONDS = 6.0
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     """One for most of the module, as making its tables takes seconds: the writers make them."""
-    yield from _started()
+    with Postgres() as postgres:
+        yield postgres
 
 
 @pytest.fixture
 def empty() -> Iterator[Postgres]:
     """One without tables."""
-    yield from _started()
-
-
-def _started() -> Iterator[Postgres]:
-    postgres = Postgres()
-    postgres.start()
-    yield postgres
-    postgres.stop()
+    with Postgres() as postgres:
+        yield postgres
 
 
 def _again(one: Postgres | Server) -> None:
@@ -74,19 +69,16 @@ def test_killed_under_writers(postgres: Postgres, tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_server_on_it_is_killed_too(empty: Postgres, tmp_path: Path) -> None:
     """The same through a server: first the database dies under it, then the server itself."""
-    runs, server = Runs(tmp_path / "runs"), Server(tmp_path, empty.uri)
-    server.start()
+    runs = Runs(tmp_path / "runs")
+    with Server(tmp_path, empty.uri) as server:
 
-    def meanwhile() -> None:
-        time.sleep(SECONDS / 3)
-        _again(empty)
-        _again(server)
+        def meanwhile() -> None:
+            time.sleep(SECONDS / 3)
+            _again(empty)
+            _again(server)
 
-    try:
         told = write_all(server.uri, runs.path, WRITERS, SECONDS, meanwhile)
         found = difference(runs, empty.uri)
-    finally:
-        server.kill()
     assert found.points > 1000
     assert (found.lost, found.doubled) == ({}, {})
     assert all(one.refused for one in told)

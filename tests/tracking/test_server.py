@@ -23,10 +23,8 @@ DATABASE = "server.db"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path, f"sqlite:///{tmp_path / DATABASE}")
-    server.start()
-    yield server
-    server.kill()
+    with Server(tmp_path, f"sqlite:///{tmp_path / DATABASE}") as server:
+        yield server
 
 
 def _points(server: Server) -> list[tuple[int, float]]:
