@@ -15,6 +15,7 @@ from typing import Any
 # One retry and ten seconds: a dead server must not hold up a report (the defaults wait about four minutes a call).
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -34,8 +35,10 @@ from harness.tracking.store import Stored, StoreError
 BATCH = 1000  # metrics in one call: MLflow's limit
 PARAMS = 100
 SEARCHES = 8  # at a time: a server is often far away
+MANY = 1000  # keys, for which a search each takes longer than listing ten thousand runs
+PAGE = 200  # runs in one answer, which must come within ten seconds
+OLDEST = ("attributes.start_time ASC",)
 DOUBLES = 10  # of one key that are looked for
-CONNECT_SECONDS = 10
 LOCK = 5_716_093  # any number, of ours alone: PostgreSQL's name of the lock
 _STATUS = {
     "running": "RUNNING",
@@ -58,11 +61,15 @@ class MlflowStore:
         self._experiment = ""
 
     def find(self, keys: Iterable[str]) -> dict[str, Stored]:
-        """One search a key, as MLflow cannot look for several tags at once; several searches at a time."""
+        """One search a key, as MLflow cannot look for several tags at once; for many keys a list of all runs."""
         wanted = list(keys)
-        with self._speaking() as client, ThreadPoolExecutor(SEARCHES) as pool:
-            runs = list(pool.map(lambda key: self._run(client, key), wanted))
-        return {key: _stored(key, run) for key, run in zip(wanted, runs, strict=True) if run is not None}
+        with self._speaking() as client:
+            if len(wanted) < MANY:
+                with ThreadPoolExecutor(SEARCHES) as pool:
+                    found = dict(zip(wanted, pool.map(lambda key: self._run(client, key), wanted), strict=True))
+            else:
+                found = self._listed(client, set(wanted))
+        return {key: _stored(key, run) for key in wanted if (run := found.get(key)) is not None}
 
     def put(
         self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
@@ -125,10 +132,25 @@ class MlflowStore:
             client.delete_run(other.info.run_id)
         return run
 
+    def _listed(self, client: Any, wanted: set[str]) -> dict[str, Run | None]:
+        """From all runs, the oldest first, until none of the keys is left to find."""
+        found: dict[str, Run | None] = {}
+        token = None
+        while len(found) < len(wanted):
+            page = client.search_runs([self._experiment], max_results=PAGE, order_by=list(OLDEST), page_token=token)
+            for run in page:
+                key = run.data.tags.get(mlflow_run.KEY)
+                if key in wanted:
+                    found.setdefault(key, run)
+            token = page.token
+            if not token:
+                break
+        return found
+
     def _runs(self, client: Any, key: str, most: int) -> list[Run]:
         """The oldest first, and of several as old always the same one: every process takes that."""
-        with_key, oldest = f"tags.`{mlflow_run.KEY}` = '{key}'", ["attributes.start_time ASC"]
-        found: list[Run] = client.search_runs([self._experiment], with_key, max_results=most, order_by=oldest)
+        with_key = f"tags.`{mlflow_run.KEY}` = '{key}'"
+        found: list[Run] = client.search_runs([self._experiment], with_key, max_results=most, order_by=list(OLDEST))
         return found
 
     @contextmanager
@@ -154,7 +176,7 @@ def _alone(uri: str) -> Iterator[None]:
     if not uri.startswith("postgresql"):
         yield
         return
-    engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+    engine = create_engine(uri, poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))  # of an owner that is cut off
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})

@@ -46,14 +46,15 @@ class Disturbed:
         self._server = Server(self._folder, self._postgres.uri)
         self.uri = self._server.uri
         self._variables = {"MLFLOW_TRACKING_URI": self.uri, "HARNESS_DATA": data}
-        self._stack = ExitStack()
         self._pool = ThreadPoolExecutor(2)
         self._starting: dict[str, Future[None]] = {}
         self._failed = 0
 
     def __enter__(self) -> Disturbed:
-        self._stack.enter_context(self._postgres)
-        self._stack.enter_context(self._server)
+        with ExitStack() as stack:
+            stack.enter_context(self._postgres)
+            stack.enter_context(self._server)
+            self._servers = stack.pop_all()
         self._began = time.monotonic()
         self._driver = self._begin()
         return self
@@ -61,7 +62,7 @@ class Disturbed:
     def __exit__(self, *error: object) -> None:
         self._driver.kill()
         self._pool.shutdown()
-        self._stack.close()
+        self._servers.close()
 
     def suffer(self, fault: Fault, draw: random.Random) -> None:
         """Let it fall when the work is as far as it says."""
