@@ -16,7 +16,7 @@ from pathlib import Path
 from held import difference
 from mlflow_server import Server
 from postgres import Postgres
-from writers import Told, write_all
+from writers import write_all
 
 from harness.tracking.record import Runs
 from harness.tracking.stores import store_at
@@ -31,8 +31,9 @@ def written(name: str, uri: str, postgres: Postgres, folder: Path, chosen: argpa
     found = difference(runs, postgres.uri)
     puts = sorted(seconds for one in told for seconds in one.puts)
     keys = runs.keys()
+    refused = sum(one.refused for one in told)
     print(f"{name}: {chosen.writers} writers for {chosen.seconds:g} s: {len(keys)} runs, {found.points} points")
-    print(f"  {len(puts)} times a run was sent, p50 {_ms(puts, 0.5)}, p99 {_ms(puts, 0.99)}; {_refused(told)} refused")
+    print(f"  {len(puts)} times a run was sent, p50 {_ms(puts, 0.5)}, p99 {_ms(puts, 0.99)}; {refused} times refused")
     print(f"  {found.lost.total()} points lost, {found.doubled.total()} doubled")
     wanted = keys[:LOOK_UPS]
     store = store_at(uri)
@@ -46,10 +47,6 @@ def written(name: str, uri: str, postgres: Postgres, folder: Path, chosen: argpa
 
 def _ms(ordered: list[float], share: float) -> str:
     return f"{1e3 * ordered[int(share * (len(ordered) - 1))]:.0f} ms"
-
-
-def _refused(told: list[Told]) -> int:
-    return sum(one.refused for one in told)
 
 
 def main() -> int:

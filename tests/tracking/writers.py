@@ -9,9 +9,11 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from harness.tracking.mlflow_store import MlflowStore
@@ -123,6 +125,7 @@ def write_all(
     uri: str, folder: Path, writers: int, seconds: float, meanwhile: Callable[[], None] = lambda: None
 ) -> list[Told]:
     """Let them write into `folder` and to the store at `uri`; all has arrived when this returns."""
+    folder.mkdir(parents=True, exist_ok=True)
     context = get_context("spawn")
     begin, told = context.Barrier(writers + 1), context.Queue()
     processes = [
@@ -133,10 +136,15 @@ def write_all(
     try:
         begin.wait(START_SECONDS)
         meanwhile()
-        said = [told.get(timeout=seconds + END_SECONDS + 60) for _ in processes]
+        ends = time.monotonic() + seconds + END_SECONDS + 60
+        said: list[Told] = []
+        while len(said) < writers:
+            assert time.monotonic() < ends, "a writer does not end"
+            assert not any(process.exitcode for process in processes), "a writer failed"
+            with suppress(Empty):
+                said.append(told.get(timeout=1))
         for process in processes:
             process.join(60)
-            assert process.exitcode == 0, f"a writer ended with {process.exitcode}"
     finally:
         for process in processes:
             process.kill()
