@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +38,8 @@ SEARCHES = 8  # at a time: a server is often far away
 MANY = 1000  # keys, for which a search each takes longer than listing ten thousand runs
 PAGE = 200  # runs in one answer, which must come within ten seconds
 OLDEST = ("attributes.start_time ASC",)
+ATTEMPTS = 3  # at a run that another sweep, which sends it too, deletes meanwhile
+DELETED = "INVALID_PARAMETER_VALUE"  # what MLflow says of that, among others
 DOUBLES = 10  # of one key that are looked for
 LOCK = 5_716_093  # any number, of ours alone: PostgreSQL's name of the lock
 _STATUS = {
@@ -74,28 +76,40 @@ class MlflowStore:
     def put(
         self, record: Record, points: Iterable[Point], stamp: str, labels: Mapping[str, str], forgotten: int = 0
     ) -> Stored:
-        tags = {**labels, **mlflow_run.tags(record, stamp, forgotten)}
+        tags, told = {**labels, **mlflow_run.tags(record, stamp, forgotten)}, list(points)
         with self._speaking() as client:
-            run = self._only_run(client, record.key)
-            if run is not None and not _still_holds(run, record, forgotten):
-                client.delete_run(run.info.run_id)  # neither a point nor a result can be taken out of a run
-                run = None
-            if run is not None and run.data.tags.get("harness.started") not in (None, tags["harness.started"]):
-                client.set_tag(run.info.run_id, mlflow_run.KEY, f"{record.key} (retired)")
-                run = None
-            run = run or self._create(client, record, tags)
-            run_id = run.info.run_id
-            _log_metrics(client, run_id, record, points)
-            for name in run.data.tags.keys() - tags.keys():
-                if name.startswith(mlflow_run.ENDING):  # of an earlier attempt
-                    client.delete_tag(run_id, name)
-            if record.ended_unix_s is None:
-                client.update_run(run_id, status="RUNNING")
-            else:
-                client.set_terminated(run_id, _STATUS[record.state], round(record.ended_unix_s * 1000))
-            client.log_batch(run_id, tags=_run_tags(tags))  # last: all is there
-            results, flags = dict(record.results), dict(record.flags)
-            return Stored(record.key, run_id, record.state, stamp, results, flags, dict(labels), self._experiment)
+            for left in reversed(range(ATTEMPTS)):
+                try:
+                    run_id = self._put(client, record, told, tags, forgotten)
+                    break
+                except MlflowException as error:
+                    if error.error_code != DELETED or not left:
+                        raise
+        results, flags = dict(record.results), dict(record.flags)
+        return Stored(record.key, run_id, record.state, stamp, results, flags, dict(labels), self._experiment)
+
+    def _put(
+        self, client: Any, record: Record, points: Sequence[Point], tags: Mapping[str, str], forgotten: int
+    ) -> str:
+        run = self._only_run(client, record.key)
+        if run is not None and not _still_holds(run, record, forgotten):
+            client.delete_run(run.info.run_id)  # neither a point nor a result can be taken out of a run
+            run = None
+        if run is not None and run.data.tags.get("harness.started") not in (None, tags["harness.started"]):
+            client.set_tag(run.info.run_id, mlflow_run.KEY, f"{record.key} (retired)")
+            run = None
+        run = run or self._create(client, record, tags)
+        run_id: str = run.info.run_id
+        _log_metrics(client, run_id, record, points)
+        for name in run.data.tags.keys() - tags.keys():
+            if name.startswith(mlflow_run.ENDING):  # of an earlier attempt
+                client.delete_tag(run_id, name)
+        if record.ended_unix_s is None:
+            client.update_run(run_id, status="RUNNING")
+        else:
+            client.set_terminated(run_id, _STATUS[record.state], round(record.ended_unix_s * 1000))
+        client.log_batch(run_id, tags=_run_tags(tags))  # last: all is there
+        return run_id
 
     def label(self, stored: Stored, labels: Mapping[str, str]) -> None:
         with self._speaking() as client:

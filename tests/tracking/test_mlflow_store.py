@@ -179,6 +179,24 @@ def test_many_are_found_at_once(store: MlflowStore, record: Make) -> None:
     assert [stored.results["x"] for stored in found.values()] == list(range(10))
 
 
+def test_a_run_that_another_deletes_meanwhile(
+    store: MlflowStore, uri: str, record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects two sweeps of one table, which send the same runs, from saying of a living server that it is dead."""
+    key, log = "e" * 16, mlflow_store._log_metrics
+
+    def after_the_other(client: MlflowClient, run_id: str, *told: Any) -> None:
+        monkeypatch.setattr(mlflow_store, "_log_metrics", log)
+        client.delete_run(run_id)
+        log(client, run_id, *told)
+
+    monkeypatch.setattr(mlflow_store, "_log_metrics", after_the_other)
+    put = store.put(record(key), iter(POINTS), "1", {})
+    (run,) = _runs(uri, key)
+    assert run.info.run_id == put.run_id
+    assert _history(uri, key, "pretrain.loss") == [(1_000, 10, 4.0), (2_000, 20, 3.0)]
+
+
 def test_very_many_are_found_in_a_list(
     store: MlflowStore, uri: str, record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
