@@ -10,7 +10,8 @@ PLANNING = $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS)) $(if $(GPUS_PE
 HARNESS = .venv/bin/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tables figures plan report status doctor ui sync test check bench-loader bench-memory bench-report bench-linear bench-probe docs format lock
+.PHONY: help setup tables figures plan report status doctor ui sync test check bench-loader bench-memory bench-report
+.PHONY: bench-linear bench-probe bench-tracking chaos docs format lock
 .DELETE_ON_ERROR:
 
 help: ## list what can be typed
@@ -91,6 +92,13 @@ bench-linear: .venv/ready ## what five learning rates of a linear evaluation cos
 
 bench-probe: .venv/ready ## transfer's logistic regressions against scikit-learn's [CIFAR=a parquet of CIFAR-10] [JSON=FILE]
 	@.venv/bin/python bench/probe.py --strict --table $(if $(CIFAR),--cifar $(CIFAR)) $(if $(JSON),--json $(JSON))
+
+bench-tracking: .venv/ready ## whether PostgreSQL behind MLflow keeps every point [SECONDS=120] [WRITERS=16]
+	@PYTHONPATH=tests/tracking:$$PYTHONPATH .venv/bin/python bench/tracking.py $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(WRITERS),--writers $(WRITERS))
+
+chaos: .venv/ready ## a sweep under faults that SEED=0 draws, against the same undisturbed: minutes
+	@PYTHONPATH=tests/tracking:$$PYTHONPATH .venv/bin/python tests/chain/chaos.py $(if $(SEED),--seed $(SEED))
 
 docs: .venv/ready ## write the generated parts of docs/deviations.md anew
 	@.venv/bin/python -m harness.reporting.deviations

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+DAY_SECONDS = 86_400.0
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -35,11 +38,28 @@ def write_json(path: Path, value: Any) -> None:
     write_durably(path, lambda file: file.write(json.dumps(value, indent=1, sort_keys=True).encode()))
 
 
+def passing(path: Path) -> Path:
+    """A name beside `path` for what this process needs for a moment; `left_behind` knows it, should it be killed."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """What killed processes have left half-written in a folder: those of this machine at once, others after a day."""
+    for path in folder.glob(".*"):
+        name, _, pid = path.name.rpartition(".")
+        if not pid.isdigit():
+            continue
+        here = name.endswith(f".{socket.gethostname()}")
+        with suppress(FileNotFoundError):  # its process has just put it in its place
+            if not Path(f"/proc/{pid}").exists() if here else time.time() - path.stat().st_mtime > DAY_SECONDS:
+                yield path
+
+
 @contextmanager
 def _in_place_of(path: Path) -> Iterator[BinaryIO]:
     """A file beside `path` that takes its place once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary = passing(path)
     try:
         with temporary.open("wb") as file:
             yield file

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.config.durable import left_behind
 from harness.config.errors import ConfigError
 from harness.tracking.lease import is_free
 from harness.tracking.record import Record, RecordError, Runs
@@ -46,8 +47,9 @@ class Rubbish:
 
 
 def rubbish(runs: Runs, ray: Path, needed: Collection[str], awaited: Collection[str] = ()) -> Iterator[Rubbish]:
-    """Runs no table asks for, what retired runs left, checkpoints of finished runs (their encoder stays), Ray's files,
-    and fine-tuned networks and features of images but those of runs that another waits for, whose keys are `awaited`.
+    """Runs no table asks for, what retired runs and killed processes left, checkpoints of finished runs (their encoder
+    stays), Ray's files, and fine-tuned networks and features of images but those of runs that another waits for, whose
+    keys are `awaited`.
 
     A run somebody works on is let be, and so is one whose record cannot be read: a person must look at it. Imported
     encoders stay too: nothing here could make them again.
@@ -60,17 +62,24 @@ def rubbish(runs: Runs, ray: Path, needed: Collection[str], awaited: Collection[
         imported = record is not None and record.kind == "imported" and record.state != "retired"
         if folder.name not in needed and not imported:
             yield _found(folder, "no table needs it")
-            continue
-        for aside in sorted(folder.glob("retired-*")):
-            yield _found(aside, "retired")
-        if record is not None and record.state == "done" and (folder / "checkpoints").is_dir():
-            yield _found(folder / "checkpoints", "the run is done")
-        for name, why in ((NETWORK, "the choice is made"), (FEATURES, "no evaluation on them is left")):
-            if (folder / name).exists() and folder.name not in awaited:
-                yield _found(folder / name, why)
+        else:
+            yield from _within(folder, record, folder.name in awaited)
     if all(is_free(folder) for folder in folders):  # no sweep goes on
         for left in sorted(ray.glob("*")):
             yield _found(left, "left by a sweep that was killed")
+
+
+def _within(folder: Path, record: Record | None, awaited: bool) -> Iterator[Rubbish]:
+    """What can go of a run that stays."""
+    for aside in sorted(folder.glob("retired-*")):
+        yield _found(aside, "retired")
+    for left in sorted(left_behind(folder)):
+        yield _found(left, "half-written by a process that was killed")
+    if record is not None and record.state == "done" and (folder / "checkpoints").is_dir():
+        yield _found(folder / "checkpoints", "the run is done")
+    for name, why in ((NETWORK, "the choice is made"), (FEATURES, "no evaluation on them is left")):
+        if (folder / name).exists() and not awaited:
+            yield _found(folder / name, why)
 
 
 def _made_of(record: Record) -> set[object]:

@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.config.durable import left_behind, passing
+
 HEARTBEAT_SECONDS = 5.0
 TIMEOUT_SECONDS = 30.0  # several heartbeats: shared storage may be slow, an owner must not lose its lease to that
 SETTLE_SECONDS = 0.2  # between a take-over and the look at who won it
@@ -71,6 +73,8 @@ class Lease:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not (self._create() or self._take_over()):
             return False
+        for left in left_behind(self._path.parent):
+            left.unlink(missing_ok=True)
         self._thread = threading.Thread(target=self._keep_fresh, name="lease", daemon=True)
         self._thread.start()
         return True
@@ -105,7 +109,7 @@ class Lease:
         """Replace a dead owner. Of several that try at once the last to rename wins, and each looks who that was."""
         if not is_free(self._path.parent):
             return False
-        temporary = self._path.with_name(f".lease.{self._owner.token}")
+        temporary = passing(self._path.with_name(self._owner.token))
         try:
             temporary.write_text(json.dumps(asdict(self._owner)))
             temporary.replace(self._path)
@@ -143,7 +147,7 @@ def read_owner(path: Path) -> Owner | None:
 
 def storage_time(folder: Path) -> float:
     """The time by the storage's own clock: those of the nodes may differ from it, and from each other."""
-    probe = folder / f".clock.{uuid.uuid4().hex}"
+    probe = passing(folder / uuid.uuid4().hex)
     probe.touch()
     try:
         return probe.stat().st_mtime

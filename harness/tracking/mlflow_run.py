@@ -14,6 +14,7 @@ KEY = "harness.key"
 INFINITE = 1.79e308  # MLflow stores an infinity as the largest double
 RESULT = "result."
 COST = "cost."
+BEGINNING = ("harness.started", "harness.forgotten")  # tags that a run has from its first moment
 ENDING = ("harness.error", "harness.selection", "harness.flag.")  # tags that not every ending has
 _FLAG = "harness.flag."
 

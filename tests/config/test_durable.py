@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from harness.config.durable import write_durably, write_json, write_whole
+from harness.config.durable import DAY_SECONDS, left_behind, write_durably, write_json, write_whole
 
 
 def _names(folder: Path) -> list[str]:
@@ -57,3 +63,39 @@ def test_a_reader_never_sees_half(tmp_path: Path) -> None:
 
     write_durably(path, write)
     assert (seen, path.read_bytes()) == ([b"old"], b"new")
+
+
+STOPS = """
+import sys
+from pathlib import Path
+from harness.config.durable import write_durably
+
+def half(file):
+    file.write(b"ha")
+    print("half", flush=True)
+    sys.stdin.read()
+
+write_durably(Path(sys.argv[1]), half)
+"""
+
+
+def test_what_a_killed_process_left_is_known(tmp_path: Path) -> None:
+    """Protects a run's folder from half-written encoders of gigabytes, and a living process from losing its own."""
+    command = [sys.executable, "-c", STOPS, str(tmp_path / "encoder")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        assert _names(tmp_path) == [f".encoder.{socket.gethostname()}.{writer.pid}"]
+        assert list(left_behind(tmp_path)) == []
+        writer.send_signal(signal.SIGKILL)
+    assert [path.name for path in left_behind(tmp_path)] == _names(tmp_path)
+
+
+def test_what_another_machine_left_is_let_be_for_a_day(tmp_path: Path) -> None:
+    """Protects what a process writes on another node, whose processes cannot be seen here."""
+    path = tmp_path / ".encoder.elsewhere.example.1"
+    path.touch()
+    (tmp_path / ".of-somebody-else").touch()
+    assert list(left_behind(tmp_path)) == []
+    os.utime(path, (time.time(), time.time() - DAY_SECONDS - 60))
+    assert list(left_behind(tmp_path)) == [path]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,10 +146,16 @@ def test_what_cannot_be_retired(runs: Runs, tiny: Tiny, write: Callable[..., Rec
 
 
 def test_rubbish(runs: Runs, tiny: Tiny, write: Callable[..., Record], tmp_path: Path) -> None:
-    """Runs of no table, retired attempts, checkpoints of finished runs and Ray's leavings go; the rest stays."""
+    """Runs of no table, retired attempts, checkpoints of finished runs, half-written files and Ray's leavings go; the
+    rest stays.
+    """
     needed, spare = write(tiny[0], "done"), write(tiny[1], "done")
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    half = f".encoder.{socket.gethostname()}.{ended.pid}"
     going = {
         runs.folder(spare.key): "no table needs it",
+        runs.folder(needed.key) / half: "half-written by a process that was killed",
         runs.folder(needed.key) / "retired-1": "retired",
         runs.folder(needed.key) / "checkpoints": "the run is done",
         tmp_path / "ray" / "sweep-1": "left by a sweep that was killed",

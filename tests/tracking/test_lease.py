@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -88,7 +89,8 @@ def test_a_living_owner_keeps_it(tmp_path: Path, owner: subprocess.Popen[str]) -
 
 
 def test_a_killed_owner_is_followed_at_once(tmp_path: Path, owner: subprocess.Popen[str]) -> None:
-    """On one machine nobody waits for the time-out of a process that is gone."""
+    """On one machine nobody waits for the time-out of a process that is gone; what it was writing goes too."""
+    (tmp_path / f".record.json.{socket.gethostname()}.{owner.pid}").touch()
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait(timeout=10)
     mine = Lease(tmp_path)
@@ -96,6 +98,7 @@ def test_a_killed_owner_is_followed_at_once(tmp_path: Path, owner: subprocess.Po
     assert mine.acquire()
     assert time.monotonic() - began < TIMEOUT
     mine.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_owner_elsewhere_that_falls_silent_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from mlflow.entities import Run
 from mlflow.store.db import utils
 from mlflow.tracking import MlflowClient
 
+from harness.tracking import mlflow_store
 from harness.tracking.mlflow_run import EXPERIMENT
 from harness.tracking.mlflow_store import MlflowStore
 
@@ -176,6 +177,46 @@ def test_many_are_found_at_once(store: MlflowStore, record: Make) -> None:
     found = store.find(keys)
     assert list(found) == keys[::2]
     assert [stored.results["x"] for stored in found.values()] == list(range(10))
+
+
+def test_a_run_that_another_deletes_meanwhile(
+    store: MlflowStore, uri: str, record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects two sweeps of one table, which send the same runs, from saying of a living server that it is dead."""
+    key, log = "e" * 16, mlflow_store._log_metrics
+
+    def after_the_other(client: MlflowClient, run_id: str, *told: Any) -> None:
+        monkeypatch.setattr(mlflow_store, "_log_metrics", log)
+        client.delete_run(run_id)
+        log(client, run_id, *told)
+
+    monkeypatch.setattr(mlflow_store, "_log_metrics", after_the_other)
+    put = store.put(record(key), iter(POINTS), "1", {})
+    (run,) = _runs(uri, key)
+    assert run.info.run_id == put.run_id
+    assert _history(uri, key, "pretrain.loss") == [(1_000, 10, 4.0), (2_000, 20, 3.0)]
+
+
+def test_very_many_are_found_in_a_list(
+    store: MlflowStore, uri: str, record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects reports on thousands of runs from a search each; what is found, doubled runs among it, is the same."""
+    keys = [f"{number:016x}" for number in range(200, 212)]
+    for number, key in enumerate(keys[:9]):
+        store.put(record(key, spec={}, results={"x": float(number)}, started_unix_s=2_000.0 - number), [], "1", {})
+    client = MlflowClient(uri)
+    for key in keys[:3]:
+        (run,) = _runs(uri, key)
+        for start in (run.info.start_time, run.info.start_time + 1):
+            client.create_run(run.info.experiment_id, start_time=start, tags={"harness.key": key})
+    one_by_one = store.find(keys)
+    monkeypatch.setattr(mlflow_store, "MANY", len(keys))
+    monkeypatch.setattr(mlflow_store, "PAGE", 4)
+    searched: list[str] = []
+    monkeypatch.setattr(MlflowStore, "_run", lambda _, __, key: searched.append(key))
+    assert store.find(keys) == one_by_one
+    assert list(one_by_one) == keys[:9]
+    assert not searched
 
 
 def test_forgotten_points_are_taken_out(store: MlflowStore, uri: str, record: Make, runs: Runs) -> None:

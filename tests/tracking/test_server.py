@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow_server import Server
 
 from harness.tracking.mlflow_run import EXPERIMENT
 from harness.tracking.mlflow_store import MlflowStore
@@ -23,46 +18,13 @@ from harness.tracking.store import StoreError
 from harness.tracking.sync import sync
 
 KEY = "a" * 16
-
-
-class Server:
-    """`mlflow server` on a free port, with sqlite behind it."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.database = folder / "server.db"
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.database}"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self._folder / "server.log").open("a") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        ends = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                    return
-            except OSError:
-                assert time.monotonic() < ends, (self._folder / "server.log").read_text()
-                time.sleep(0.2)
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)  # the group that was started for it: the server and its worker
-        self._process.wait(timeout=20)
+DATABASE = "server.db"
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    with Server(tmp_path, f"sqlite:///{tmp_path / DATABASE}") as server:
+        yield server
 
 
 def _points(server: Server) -> list[tuple[int, float]]:
@@ -100,7 +62,7 @@ def test_a_server_that_dies_and_comes_back(server: Server, tmp_path: Path, recor
     told = store.find([KEY])[KEY]
 
     server.kill()
-    server.database.unlink()
+    (tmp_path / DATABASE).unlink()
     server.start()
     assert sync(runs, MlflowStore(server.uri), [KEY], rebuild=True) == [KEY]
     assert _points(server) == whole
