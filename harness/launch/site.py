@@ -111,7 +111,7 @@ def _part(told: Setting | None) -> float | None:
 
 
 def commit() -> str:
-    """The commit of the checkout, marked where files differ from it; `unknown` outside a checkout."""
+    """The commit of the checkout, marked where files differ from it; outside one HARNESS_COMMIT, or `unknown`."""
     try:
         root = project_root()
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
@@ -123,5 +123,5 @@ def commit() -> str:
             check=True,
         )
     except (subprocess.CalledProcessError, FileNotFoundError, ConfigError):
-        return "unknown"
+        return os.environ.get("HARNESS_COMMIT") or "unknown"  # an image has no checkout
     return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
