@@ -43,6 +43,8 @@ ATTEMPTS = 3  # at a run that another sweep, which sends it too, deletes meanwhi
 DELETED = "INVALID_PARAMETER_VALUE"  # what MLflow says of that, among others
 DOUBLES = 10  # of one key that are looked for
 LOCK = 5_716_093  # any number, of ours alone: PostgreSQL's name of the lock
+REFUSALS = (401, 403)
+ACCOUNT = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must name one that may write there"
 _STATUS = {
     "running": "RUNNING",
     "done": "FINISHED",
@@ -182,6 +184,8 @@ class MlflowStore:
             SQLAlchemyError,
             ImportError,
         ) as error:  # the last where a database's driver is missing
+            if isinstance(error, MlflowException) and error.get_http_status_code() in REFUSALS:
+                raise StoreError(f"MLflow at {masked(self.uri)} refuses this account: {ACCOUNT}") from error
             reason = textwrap.shorten(masked(error), 120, placeholder=" ...")  # masked while addresses are whole
             raise StoreError(f"MLflow at {masked(self.uri)} does not answer: {reason}") from error
 
