@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from declared import DOCKER, ROOT, documents, locked, manifests, one, pod_templates, stages
 
+from harness.launch.notice import PATIENCE_SECONDS
+
 TEMPLATES = pod_templates()
 SITE: dict[str, str] = one("ConfigMap", "site")["data"]
 RAY_CLUSTERS: list[dict[str, Any]] = [
     one("RayCluster", "byol")["spec"],
     one("RayJob", "table5b")["spec"]["rayClusterSpec"],
 ]
-SAVE_SECONDS = 25  # that a sweep waits for its runs to save, before it ends all the same
 GUIDES = ("docker.md", "kubernetes.md", "mlflow-server.md")
 
 
@@ -132,9 +133,9 @@ def test_a_pod_that_must_go_may_save_first(part: str) -> None:
     """What the harness takes at most to save lies within what Ray gives a job, and that within the pod's own time."""
     grace = TEMPLATES[f"RayJob/table5b/{part}"]["spec"]["terminationGracePeriodSeconds"]
     job = int(SITE["RAY_JOB_STOP_WAIT_TIME_S"])
-    assert SAVE_SECONDS < job < grace
+    assert PATIENCE_SECONDS < job < grace
     command = _container("RayJob/table5b/gpu")["lifecycle"]["preStop"]["exec"]["command"]
-    assert SAVE_SECONDS < int(command[1]) < grace, "runs go on until the sweep has had them save"
+    assert PATIENCE_SECONDS < int(command[1]) < grace, "runs go on until the sweep has had them save"
 
 
 def test_a_head_that_must_go_ends_its_jobs() -> None:
