@@ -52,7 +52,8 @@ sync: .venv/ready ## send every record and spool to MLflow
 	@$(HARNESS) sync
 
 ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
-	@.venv/bin/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${HARNESS_HOME:-$(CURDIR)/.harness}/mlflow.db}"
+	@MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$${HARNESS_HOME:-$(CURDIR)/.harness}/mlflow.db}" \
+	  .venv/bin/mlflow ui --host 127.0.0.1
 
 .venv/test_tools: .venv/ready cluster/test_tools.sh
 	@bash cluster/test_tools.sh
@@ -60,11 +61,12 @@ ui: .venv/ready ## MLflow's own page on the results, at http://127.0.0.1:5000
 test: .venv/ready .venv/test_tools ## the tests
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest
 
-check: .venv/ready ## lint, types, import contracts
+check: .venv/ready ## lint, types, import contracts, known holes in the locked packages
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/python cluster/audit.py
 
 .venv/bench/ready: .venv/ready bench/requirements.txt
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .venv/bench --no-deps --require-hashes \

@@ -9,6 +9,7 @@ from typing import Any
 from harness.commands.chosen import all_plans, say, warn
 from harness.commands.report import open_store
 from harness.config.errors import ConfigError
+from harness.config.masked import masked
 from harness.launch import housekeeping
 from harness.launch.plan import Plan, needs
 from harness.launch.site import Site, commit, site
@@ -43,7 +44,7 @@ def sync_all(rebuild: bool) -> int:
     """Send every record and spool; safe to repeat."""
     here = site()
     changed = _synced(open_store(here), here, all_plans(here), rebuild)
-    say(f"{len(changed)} of {len(here.runs.keys())} runs sent to {here.tracking_uri}")
+    say(f"{len(changed)} of {len(here.runs.keys())} runs sent to {masked(here.tracking_uri)}")
     return 0
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import yaml
 
+from harness.config.bounded import TooLargeError, read_bounded
 from harness.config.errors import ConfigError
+
+LARGEST = 1_000_000  # bytes: thirty times what the longest file here has
+_VALUES = 100_000  # of a file; what an alias stands for counts each time
+_NESTED = 100  # collections in one another. PyYAML's C code overruns its stack at some tens of thousands
+_LONGEST = 100  # characters of what is no text: Python takes ever longer to read longer numbers
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: a report reads a hundred files
 _PLAIN = (yaml.resolver.Resolver.DEFAULT_MAPPING_TAG, yaml.resolver.Resolver.DEFAULT_SEQUENCE_TAG)
@@ -45,12 +51,16 @@ def read_yaml(path: Path) -> Document:
     """Read one mapping; a repeated key is an error (PyYAML would silently keep the last)."""
     lines: dict[str, int] = {}
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        text = read_bounded(path, LARGEST).decode("utf-8")
+        _check_nesting(text)
+        node = yaml.compose(text, Loader=_LOADER)
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{shown(path)}:1: must hold a mapping of keys to values")
         data = _Reader(path, lines).plain(node, "")
     except FileNotFoundError:
         raise ConfigError(f"{shown(path)} does not exist") from None
+    except TooLargeError as error:
+        raise ConfigError(f"{shown(path)} {error}; shorten it, or split it up") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{shown(path)}:{line}: not valid YAML: {error.problem}") from None
@@ -61,6 +71,18 @@ def read_yaml(path: Path) -> Document:
     return Document(path, data, lines)
 
 
+def _check_nesting(text: str) -> None:
+    """Raise RecursionError where YAML's own reader might not come back from."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _NESTED:
+            raise RecursionError
+
+
 class _Reader:
     """From YAML's nodes to plain values; `lines` receives the place of each."""
 
@@ -68,8 +90,12 @@ class _Reader:
         self._path = path
         self._lines = lines
         self._loader = yaml.SafeLoader("")
+        self._values = 0
 
     def plain(self, node: yaml.Node, key: str) -> Any:
+        self._values += 1
+        if self._values > _VALUES:
+            raise self._error(node, f"holds more than {_VALUES} values; shorten it, or use fewer aliases")
         self._lines.setdefault(key, node.start_mark.line + 1)
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
             raise self._error(node, f"{key}: must be plain, without {node.tag}")
@@ -93,6 +119,8 @@ class _Reader:
         return result
 
     def _scalar(self, node: yaml.Node, key: str) -> Any:
+        if len(node.value) > _LONGEST and node.tag != yaml.resolver.Resolver.DEFAULT_SCALAR_TAG:
+            raise self._error(node, f"{key}: is too long for a number; quote it if it is text")
         try:
             value = self._loader.construct_object(node)
         except ValueError:  # what looks like a date or a number of another base, but is none

@@ -146,7 +146,7 @@ def named_file(kind: Kind, name: str, where: str | None = None) -> Document:
     """
     folder = project_root() / "experiments" / kind
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if path.parent != folder or not path.is_file():  # a name may lead nowhere else
         raise ConfigError(f"{where or shown(folder)}: {unknown(name, _names(kind), _ONE[kind])}")
     return read_yaml(path)
 

@@ -18,6 +18,8 @@ from harness.data import source
 from harness.data.errors import DataError
 
 QUALITY = 95
+# What is tried on a file, whatever its name says: pictures alone. PIL would also hand PostScript to Ghostscript.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 JPEGS = ("JPEG", "MPO")  # a camera's MPO is a JPEG file followed by others
 DAMAGED = "JPEG with damaged data"
 RESIZED = "longer side above {} pixels"
@@ -66,7 +68,7 @@ def fault(data: bytes, height: int, width: int) -> str | None:
 
 def _opened(data: bytes) -> Pictures.Image:
     try:
-        return Pictures.open(io.BytesIO(data))
+        return Pictures.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # every format has errors of its own
         raise DataError(f"it is no image that can be decoded ({_first_line(error)})") from error
 

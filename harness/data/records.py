@@ -59,6 +59,8 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
             mode, mask = image.mode, np.array(image)
     except (OSError, ValueError, SyntaxError) as error:  # PIL reports broken chunks of a PNG as a SyntaxError
         raise DataError(f"a mask is not a whole PNG file ({error})") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"a mask is made to fill the memory ({error})") from error
     if mode not in ("L", "P"):
         raise DataError(f"a mask holds one number of 8 bits a pixel, but this PNG is of mode {mode}")
     return mask

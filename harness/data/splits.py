@@ -44,7 +44,9 @@ def last_by_md5(names: Sequence[str], numbers: Numbers, count: int, prefix: str)
     TensorFlow Datasets stores ImageNet in this order (prefix `train`, base names), and "the last images of the
     TensorFlow split" means it.
     """
-    ordered = _by_digest(names, numbers, lambda name: hashlib.md5((prefix + name).encode()).digest())
+    ordered = _by_digest(
+        names, numbers, lambda name: hashlib.md5((prefix + name).encode(), usedforsecurity=False).digest()
+    )
     return _parted(ordered[::-1], count, prefix)
 
 

@@ -25,6 +25,7 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402  # after the environment it reads
+from ray._private import ray_constants  # noqa: E402
 
 from harness.config.errors import ConfigError  # noqa: E402
 from harness.data.threads import cores  # noqa: E402
@@ -69,6 +70,7 @@ def _start() -> None:
     """A Ray of our own. It gives itself 30 s, which is too little where the machine is busy with something else."""
     for attempt in range(ATTEMPTS):
         try:
+            ray_constants.ENABLE_RAY_CLUSTER = False  # on Linux, Ray's only way to listen on this machine alone
             ray.init(
                 address="local",
                 num_cpus=cores(),
@@ -85,6 +87,8 @@ def _start() -> None:
             if attempt == ATTEMPTS - 1:
                 problem = f"Ray did not start here in {ATTEMPTS} attempts of 30 s: the machine is too busy"
                 raise ConfigError(f"{problem}; give the same command again") from None
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = True
 
 
 def _check_reachable(address: str) -> None:

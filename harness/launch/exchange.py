@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from harness.config.document import read_yaml
 from harness.config.durable import write_durably
 from harness.config.errors import ConfigError
 from harness.config.files import project_root
@@ -111,8 +112,8 @@ def _describe(name: str, spec: Imported, source: Mapping[str, str]) -> Path:
     path = project_root() / "experiments" / "imported" / f"{name}.yaml"
     own = {key: value for key, value in plain(spec).items() if key != "kind"}
     if path.exists():
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(known, dict) or {key: known.get(key) for key in own} != own:
+        known = read_yaml(path).data
+        if {key: known.get(key) for key in own} != own:
             raise ConfigError(f"{path} already names another encoder; choose another name, or delete that file")
         return path
     path.parent.mkdir(exist_ok=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.config.errors import ConfigError
+from harness.config.pickled import ARRAYS, Array, Budget, Named, PickleError, RefusedError, named_tuple, read_pickle
 
-# what the unpickler makes of a file that is cut off or no pickle
-_BROKEN = (
-    pickle.UnpicklingError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-)
 _HEADS = ("projector/", "predictor/", "classifier")
 _BLOCK = re.compile(r"block_group_(\d+)/~/block_(\d+)/~/(?:(conv|batchnorm)_(\d+)|shortcut_(conv|batchnorm))")
 _STEM = {"initial_conv": "conv1", "initial_batchnorm": "bn1"}
@@ -36,13 +25,12 @@ class HaikuError(ConfigError):
 
 def read_haiku(path: Path) -> dict[str, Tensor]:
     """The online encoder of a checkpoint, in torchvision's names."""
-    with path.open("rb") as file:
-        try:
-            checkpoint = _Unpickler(file).load()
-        except HaikuError as error:
-            raise HaikuError(f"{path} {error}") from None
-        except _BROKEN as error:
-            raise HaikuError(f"{path} is cut off or no pickle ({error}); fetch it again") from None
+    try:
+        checkpoint = read_pickle(path, _ADMITTED)
+    except RefusedError as error:
+        raise HaikuError(f"{path} {error}, which no BYOL checkpoint needs; refused, nothing of it was run") from None
+    except PickleError as error:
+        raise HaikuError(f"{path} {error}; fetch it again") from None
     try:
         experiment = checkpoint["experiment_state"]
         parameters, state = experiment["online_params"], experiment["online_state"]
@@ -91,95 +79,33 @@ def _tensor(tree: Mapping[str, Any], module: str, name: str) -> Tensor:
     leaf = tree.get(module, {}).get(name)
     if leaf is None:
         raise ValueError(f"{module} has no {name}")
-    array = leaf.numpy() if isinstance(leaf, _Array) else np.asarray(leaf)
+    array = leaf.numpy("f[248]") if isinstance(leaf, Array) else np.asarray(leaf)
     if array.ndim != 4:
         raise ValueError(f"{module}: {name} has {array.ndim} dimensions, not 4")
     return torch.from_numpy(array.astype(np.float32))
 
 
-class _Array:
-    """Stands for numpy.ndarray: keeps what an array's pickle says until it is asked for its numbers."""
-
-    state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def numpy(self) -> np.ndarray:
-        """Floating-point numbers alone; anything else is no weight."""
-        _, shape, kind, columns_first, data = self.state
-        if not (isinstance(kind, _Kind) and re.fullmatch(r"f[248]", kind.code) and isinstance(data, bytes)):
-            raise ValueError("an array of it holds no floating-point numbers")
-        return np.frombuffer(data, kind.order + kind.code).reshape(shape, order="F" if columns_first else "C")
-
-
-class _Kind:
-    """Stands for numpy.dtype."""
-
-    order = "<"
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.code = code
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = ">" if state[1] == ">" else "<"
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stands for _codecs.encode: how pickles of protocol 2 hold bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding}")
-    return text.encode("latin1")
-
-
-def _array(_make: Any, _arguments: Any, state: Any, _attributes: Any = None) -> _Array:
+def _array(budget: Budget, _make: Any, _arguments: Any, state: Any, _attributes: Any = None) -> Array:
     """Stands for dill's _create_array."""
-    array = _Array()
-    array.__setstate__(state)
+    array = Array(budget)
+    array.state = state
     return array
 
 
-def _scalar(_kind: Any, _data: bytes) -> None:
-    """Stands for a numpy scalar; none is a weight."""
+def _mapping(_budget: Budget, items: Any) -> Any:
+    """Stands for haiku's immutable mappings, by the very dictionary that it wraps."""
+    return items
 
 
-def _mapping(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Stands for haiku's immutable mappings."""
-    return dict(items)
-
-
-def _named_tuple(_name: str, fields: tuple[str, ...], _module: str, _defaults: Any = None) -> type:
-    """Stands for dill's _create_namedtuple: a type whose instances are plain dicts."""
-    return type("_NamedTuple", (), {"__new__": lambda _, *values: dict(zip(fields, values, strict=True))})
-
-
-_STATE = _named_tuple(
-    "_ByolExperimentState",
-    ("online_params", "target_params", "online_state", "target_state", "opt_state"),
-    "byol.byol_experiment",
-)
-_ADMITTED: dict[str, Callable[..., Any]] = {
-    "_codecs.encode": _encode,
-    "numpy.ndarray": _Array,
-    "numpy.dtype": _Kind,
-    "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
-    "numpy._core.multiarray._reconstruct": lambda *_: _Array(),
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-    "dill._dill._create_array": _array,
-    "dill._dill._create_namedtuple": _named_tuple,
-    "haiku._src.data_structures.FlatMapping": _mapping,
-    "haiku._src.data_structures.frozendict": _mapping,
+_STATE = named_tuple(("online_params", "target_params", "online_state", "target_state", "opt_state"))
+_SCALAR = Named(lambda _budget, _kind, _data: None)  # stands for a numpy scalar; none is a weight
+_ADMITTED = ARRAYS | {
+    "numpy.core.multiarray.scalar": _SCALAR,
+    "numpy._core.multiarray.scalar": _SCALAR,
+    "dill._dill._create_array": Named(_array),
+    "dill._dill._create_namedtuple": Named(lambda _budget, _name, fields, *_: named_tuple(fields)),
+    "haiku._src.data_structures.FlatMapping": Named(_mapping),
+    "haiku._src.data_structures.frozendict": Named(_mapping),
     "byol.byol_experiment._ByolExperimentState": _STATE,
     "__main__._ByolExperimentState": _STATE,
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    """Numbers, text and plain containers; what else the checkpoints name is inert, and all other names are refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}"
-        if asked not in _ADMITTED:
-            raise HaikuError(f"asks for {asked}, which no BYOL checkpoint needs; refused, nothing of it was run")
-        return _ADMITTED[asked]

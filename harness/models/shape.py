@@ -117,7 +117,7 @@ def _first_of(name: str, tensors: Mapping[str, Tensor]) -> int:
     """The output channels of a convolution."""
     if name not in tensors:
         raise MismatchError(f"{name} is missing; every ResNet has one")
-    if tensors[name].ndim != 4 or not len(tensors[name]):
+    if tensors[name].ndim != 4 or not tensors[name].numel():
         raise MismatchError(f"{name}: found {_size(tensors[name])}; a ResNet wants outputs x inputs x height x width")
     return len(tensors[name])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER = 48  # bytes: two places of blocks, filled up with zeros, and the magic number
 _TRAILER = 5  # bytes behind each block: its compression and its checksum
 _SNAPPY = 1
+_LONGEST_NAME = 4096  # bytes; a name repeats the beginning of the one before, so short ones could grow without end
+_VARINT = 10  # bytes that a number of 64 bits takes at most
 _FLOATS = {1: "<f4", 2: "<f8", 19: "<f2"}  # of types.proto; what else a checkpoint holds is no weight
 
 
@@ -62,6 +65,9 @@ class Checkpoint:
             problem = f"is cut off or no index of a TensorFlow checkpoint ({error}); fetch it again"
             raise CheckpointError(f"{self.index} {problem}") from None
         self.shards = header.get(1, 0)
+        places = sorted((one.shard, one.offset, one.size) for one in self.entries.values() if one.size)
+        if any(a[0] == b[0] and a[1] + a[2] > b[1] for a, b in pairwise(places)):  # few bytes could be many tensors
+            raise CheckpointError(f"{self.index} contradicts itself: its tensors overlap")
 
     def files(self) -> Iterator[Path]:
         """The index and the data files, in order."""
@@ -121,6 +127,8 @@ def _entries(content: bytes) -> tuple[dict[int, int], dict[str, Entry]]:
     footer = content[-_FOOTER:]
     _, after = _place(footer, 0)  # of the metadata, which these tables leave empty
     blocks = [_place(value, 0)[0] for _, value in _items(_block(content, _place(footer, after)[0]))]
+    if sum(size for _, size in blocks) > len(content):
+        raise ValueError("its blocks overlap")
     items = [item for block in blocks for item in _items(_block(content, block))]
     if not items or items[0][0]:
         raise ValueError("it has no header")
@@ -156,8 +164,8 @@ def _items(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         own, position = _varint(block, position)
         size, position = _varint(block, position)
         middle = position + own
-        if shared > len(name) or middle + size > end:
-            raise ValueError("a name or a value is longer than its block")
+        if shared > len(name) or middle + size > end or shared + own > _LONGEST_NAME:
+            raise ValueError("a name or a value is longer than its block, or than any name")
         name, position = name[:shared] + block[position:middle], middle + size
         yield name, block[middle:position]
 
@@ -215,6 +223,8 @@ def _varint(value: bytes, position: int) -> tuple[int, int]:
         while value[position] & 0x80:
             number |= (value[position] & 0x7F) << shift
             position, shift = position + 1, shift + 7
+            if shift >= 7 * _VARINT:
+                raise ValueError("a number is too long")
         return number | value[position] << shift, position + 1
     except IndexError:
         raise ValueError("a number is cut off") from None

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.config.expand import Expansion
+from harness.config.masked import masked
 from harness.config.schema import Spec
 from harness.reporting.collect import collect
 from harness.tracking.record import Record
@@ -40,7 +41,7 @@ def explanation(expansion: Expansion, cell: str, results: Results) -> dict[str, 
     return {
         "cell": f"table{expansion.table}:{cell}",
         "profile": expansion.profile,
-        "mlflow": results.uri,
+        "mlflow": masked(results.uri),
         **{role: asdict(spec) for role, spec in specs.items()},
         "seeds": seeds,
     }

@@ -87,7 +87,10 @@ def _cost(record: Record) -> str:
     if "worker_s" not in record.cost:
         return ""
     unit = "hours on a CPU" if record.environment.get("device") == "cpu" else "GPU-hours"
-    return f"{record.cost['worker_s'] * record.environment.get('gpu_share', 1.0) / 3600:.3g} {unit}"
+    share = record.environment.get("gpu_share", 1.0)
+    if not isinstance(share, int | float):  # an environment is not declared, and may come from a results file
+        return ""
+    return f"{record.cost['worker_s'] * share / 3600:.3g} {unit}"
 
 
 def server_address(uri: str) -> str:

@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from harness.config.masked import masked
 from harness.tracking import mlflow_run
 from harness.tracking.mlflow_run import EXPERIMENT
 from harness.tracking.record import Record
@@ -122,9 +123,13 @@ class MlflowStore:
                 self._experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
                 self._client = client
             yield self._client
-        except (MlflowException, SQLAlchemyError) as error:
-            reason = textwrap.shorten(str(error), 120, placeholder=" ...")
-            raise StoreError(f"MLflow at {self.uri} does not answer: {reason}") from error
+        except (
+            MlflowException,
+            SQLAlchemyError,
+            ImportError,
+        ) as error:  # the last where a database's driver is missing
+            reason = textwrap.shorten(masked(error), 120, placeholder=" ...")  # masked while addresses are whole
+            raise StoreError(f"MLflow at {masked(self.uri)} does not answer: {reason}") from error
 
 
 def _stored(key: str, run: Run) -> Stored:

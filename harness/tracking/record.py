@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.config.durable import write_json
 from harness.config.errors import ConfigError
-from harness.config.structure import StructureError, structure
+from harness.config.structure import structure
 
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 State = Literal["running", "done", "failed", "diverged", "retired"]
 FINISHED: tuple[State, ...] = ("done", "diverged")
 
@@ -52,6 +54,9 @@ class Runs:
         self.path = folder
 
     def folder(self, key: str) -> Path:
+        """Where a run's files are: below the folder of all runs, whatever a person or a file gives as its key."""
+        if not _KEY.fullmatch(key):
+            raise RecordError(f"'{key[:40]}' is no key of a run: letters and digits, as 0f3ad01f0f63a985")
         return self.path / key
 
     def read(self, key: str) -> Record | None:
@@ -63,7 +68,7 @@ class Runs:
             return None
         try:
             record = structure(Record, json.loads(raw))
-        except (UnicodeDecodeError, json.JSONDecodeError, StructureError) as error:
+        except (RecursionError, ValueError) as error:  # no text, no JSON, or no record
             raise RecordError(f"{path} is no record ({error}); delete its folder to run it again") from None
         if record.key != key:
             raise RecordError(f"{path} is the record of {record.key}; delete its folder to run {key} again")
@@ -86,4 +91,5 @@ class Runs:
     def keys(self) -> list[str]:
         if not self.path.is_dir():
             return []
-        return sorted(path.parent.name for path in self.path.glob("*/record.json"))
+        found = (path.parent.name for path in self.path.glob("*/record.json"))
+        return sorted(name for name in found if _KEY.fullmatch(name))

@@ -18,9 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from harness.config.bounded import TooLargeError, read_bounded
 from harness.config.document import shown
 from harness.config.durable import write_durably
 from harness.config.errors import ConfigError
+from harness.config.masked import masked
 from harness.config.structure import StructureError, structure
 from harness.tracking.record import Record
 from harness.tracking.results import Results
@@ -28,6 +30,7 @@ from harness.tracking.spool import Point
 from harness.tracking.store import Stored
 
 FORM = 1  # moves when a reader of this form would misread the file
+LARGEST = 1_000_000_000  # bytes, unpacked: those of ten thousand runs with long curves
 _HEAD = ("form", "commit", "uri", "runs")
 _ZIPPED = b"\x1f\x8b"
 _NOT_FINITE = "not_finite"  # JSON knows neither NaN nor infinity
@@ -60,7 +63,10 @@ class Snapshot:
 
     def curve(self, key: str) -> list[Point]:
         told = self._part(key, "curve")
-        return [] if told is None else list(_points(told))
+        try:
+            return [] if told is None else list(_points(told))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise ConfigError(f"{shown(self._path)}: runs.{key}.curve: is no curve; export the results again") from None
 
     def folder(self, _key: str) -> Path | None:
         return None
@@ -80,7 +86,7 @@ def write_snapshot(path: Path, results: Results, keys: Iterable[str], commit: st
     wanted = sorted(set(keys))
     found = results.find(wanted)
     runs = {key: run for key in wanted if (run := _run(key, found.get(key), results))}
-    head = {"form": FORM, "commit": commit, "uri": results.uri}
+    head = {"form": FORM, "commit": commit, "uri": masked(results.uri)}
 
     def write(file: BinaryIO) -> None:
         zipped = gzip.GzipFile("", "wb", mtime=0, fileobj=file) if path.name.endswith(".gz") else nullcontext(file)
@@ -121,9 +127,10 @@ def _columns(points: list[Point]) -> dict[str, Any]:
 def _points(columns: dict[str, Any]) -> Iterator[Point]:
     metrics = columns["metrics"]
     for row, (time_unix_ms, step) in enumerate(zip(columns["time_unix_ms"], columns["step"], strict=True)):
-        yield Point(
-            time_unix_ms, step, {name: values[row] for name, values in metrics.items() if values[row] is not None}
-        )
+        told = {name: values[row] for name, values in metrics.items() if values[row] is not None}
+        if not all(isinstance(number, int | float) for number in (time_unix_ms, step, *told.values())):
+            raise TypeError("a point has what is no number")
+        yield Point(time_unix_ms, step, told)
 
 
 def _finite(value: Any) -> Any:
@@ -166,9 +173,17 @@ def _parsed(path: Path) -> dict[str, Any]:
         if not isinstance(raw.get(name), dict if name == "runs" else int if name == "form" else str):
             raise ConfigError(f"{where}: {name}: is missing or damaged; export the results again")
     for key, run in raw["runs"].items():
-        if not isinstance(run, dict) or run.get("digest") != _digest(run):
+        if not _whole(run):
             raise ConfigError(f"{where}: runs.{key}: is damaged, its digest differs; export the results again")
     return raw
+
+
+def _whole(run: object) -> bool:
+    """Whether it is what was said of a run, to the last digit."""
+    try:
+        return isinstance(run, dict) and run.get("digest") == _digest(run)
+    except RecursionError:  # on the way to the end of it: nothing that was written nests so deeply
+        return False
 
 
 def _load(content: bytes, where: str) -> Any:
@@ -176,17 +191,24 @@ def _load(content: bytes, where: str) -> Any:
         return json.loads(content, object_hook=_number)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}:{error.lineno}: not valid JSON: {error.msg}; export the results again") from None
-    except (UnicodeDecodeError, ValueError) as error:
+    except RecursionError:
+        raise ConfigError(f"{where}: nests too deeply; export the results again") from None
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: is damaged ({error}); export the results again") from None
 
 
 def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, LARGEST)
         if not content.startswith(_ZIPPED):
             return content
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            return file.read()
+            unpacked = file.read(LARGEST + 1)
+        if len(unpacked) > LARGEST:
+            raise TooLargeError(LARGEST)
+        return unpacked
+    except TooLargeError as error:
+        raise ConfigError(f"{shown(path)} {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ConfigError(f"{shown(path)}: is damaged ({error}); export the results again") from None
     except OSError as error:

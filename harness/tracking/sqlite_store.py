@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.config.masked import masked
 from harness.tracking import mlflow_run
 from harness.tracking.record import Record
 from harness.tracking.spool import Point
@@ -58,7 +59,7 @@ class SqliteStore:
                 known = _schema(database) == SCHEMA
                 found = _read(database, wanted) if known else {}
         except sqlite3.Error as error:
-            raise StoreError(f"MLflow at {self.uri} does not answer: {error}") from error
+            raise StoreError(f"MLflow at {masked(self.uri)} does not answer: {error}") from error
         return found if known else self._mlflow().find(wanted)
 
     def put(

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.config.datasets import Facts
+from harness.config.pickled import ARRAYS, PickleError, RefusedError, read_pickle
 from harness.data.archives import located
+from harness.data.encode import FORMATS
 from harness.data.readers.layout import Folder, Numbers, home
 from harness.data.source import Source
 from harness.data.splits import hold_out_balanced, hold_out_random
@@ -26,13 +28,6 @@ from harness.data.stand_in import picture, put, samples
 WHERE = "the CIFAR page of Toronto (https://www.cs.toronto.edu/~kriz/cifar.html) or, as parquet files, Hugging Face"
 SIDE = 32  # pixels
 PARQUET = {"train": "*train*.parquet", "test": "*test*.parquet"}
-# All that a pickled array asks for; Python 2 and older versions of numpy name it differently.
-ARRAYS = (
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-)
 FINE = (  # the classes of CIFAR-100
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
     "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
@@ -133,12 +128,13 @@ def _shards(folder: Folder) -> _Found:
 
     def image(number: int) -> NDArray[np.uint8]:
         try:
-            pixels = np.asarray(Image.open(io.BytesIO(shards.bytes(number))).convert("RGB"))
-        except OSError as error:
+            picture = Image.open(io.BytesIO(shards.bytes(number)), formats=FORMATS)
+            if picture.size != (SIDE, SIDE):  # before it is decoded
+                size = picture.size[::-1]
+                raise folder.wrong(f"{shards.place(number)}: the image has {size} pixels, not {SIDE} x {SIDE}")
+            return np.asarray(picture.convert("RGB"))
+        except (OSError, Image.DecompressionBombError) as error:
             raise folder.wrong(f"{shards.place(number)}: the image cannot be decoded ({error})") from error
-        if pixels.shape != (SIDE, SIDE, 3):
-            raise folder.wrong(f"{shards.place(number)}: the image has {pixels.shape[:2]} pixels, not {SIDE} x {SIDE}")
-        return pixels
 
     return shards.labels, shards.splits, image
 
@@ -147,8 +143,8 @@ def _batches(folder: Folder, which: _Set) -> _Found:
     """The same from pickles, which hold all red, then all green, then all blue values of each image in a row."""
     file, key = which.meta
     named = _unpickled(folder, file, key)[key]
-    if tuple(named) != which.classes[: folder.facts.classes]:
-        raise folder.wrong(f"{folder.root / file} does not name the classes of {which.name}, but {named[:5]}")
+    if not isinstance(named, list) or tuple(named) != which.classes[: folder.facts.classes]:
+        raise folder.wrong(f"{folder.root / file} does not name the classes of {which.name}, but {str(named)[:100]}")
     parts = {split: [_batch(folder, file, which.labels) for file in files] for split, files in which.files.items()}
     labels, pixels = (np.concatenate(each) for each in zip(*parts["train"], *parts["test"], strict=True))
     trained = sum(len(batch[0]) for batch in parts["train"])
@@ -159,30 +155,25 @@ def _batches(folder: Folder, which: _Set) -> _Found:
 
 def _batch(folder: Folder, file: str, key: str) -> tuple[Numbers, NDArray[np.uint8]]:
     content = _unpickled(folder, file, "data", key)
-    labels, data = folder.class_numbers(file, content[key]), np.asarray(content["data"])
+    try:
+        labels, data = folder.class_numbers(file, content[key]), content["data"].numpy("[uif][1248]")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise folder.wrong(f"{folder.root / file}: no list of {key}, or no array of bytes ({error})") from error
     if data.dtype != np.uint8 or data.shape != (len(labels), 3 * SIDE * SIDE):
         raise folder.wrong(f"{folder.root / file} holds {data.dtype} {data.shape} for {len(labels)} labels")
     return labels, data
 
 
-class _Arrays(pickle.Unpickler):
-    """Reads arrays, lists, dictionaries and text. A pickle may name any function to be called; here, none else is."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ARRAYS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
-        return super().find_class(module, name)
-
-
 def _unpickled(folder: Folder, file: str, *keys: str) -> dict[str, Any]:
     path = folder.root / file
     try:
-        with path.open("rb") as opened:
-            content = _Arrays(opened, encoding="latin1").load()  # as numpy asks for arrays from Python 2
+        content = read_pickle(path, ARRAYS)
     except FileNotFoundError as error:
         raise folder.wrong(f"{path} is missing") from error
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
-        raise folder.wrong(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    except RefusedError as error:
+        raise folder.wrong(f"{path} cannot be read (it {error}, which is no array)") from error
+    except (PickleError, OSError) as error:
+        raise folder.wrong(f"{path} cannot be read (it {error})") from error
     if not isinstance(content, dict) or not content.keys() >= set(keys):
         raise folder.wrong(f"{path} does not hold {' and '.join(keys)}")
     return content

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.config.datasets import Facts
 from harness.data.errors import DataError
+from harness.data.readers.matlab import read_matlab
 from harness.data.source import SPLITS, Source
 
 Numbers = NDArray[np.int64]
@@ -115,18 +116,15 @@ class Folder:
 
     def matlab(self, file: str, variable: str) -> NDArray[Any]:
         """The values of one variable of a MATLAB file, as an array of one axis."""
-        from scipy.io import loadmat  # noqa: PLC0415 - slow to import, and few readers need it
-
         path = self.root / file
         if not path.is_file():
             raise self.wrong(f"{path} is missing")
         try:
-            content = loadmat(path, squeeze_me=True)
+            return np.atleast_1d(read_matlab(path, variable))
+        except KeyError as error:
+            raise self.wrong(f"{path} has no variable {variable}") from error
         except Exception as error:  # a damaged file raises whatever its bytes lead to
             raise self.wrong(f"{path} cannot be read ({type(error).__name__}: {error})") from error
-        if variable not in content:
-            raise self.wrong(f"{path} has no variable {variable}")
-        return np.atleast_1d(content[variable])
 
     def source(self, listing: Listing, classes: tuple[str, ...], splits: Mapping[str, Numbers]) -> Source:
         """The dataset with these splits, after a look whether every image is there and every split has its size."""
@@ -144,6 +142,9 @@ class Folder:
                 raise self.wrong(f"the {split} split in {self.root} has {found} images, not {wanted}")
 
     def _check_names(self, names: Sequence[str]) -> None:
+        out = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+        if out:
+            raise self.wrong(f"{len(out)} images lead out of {self.root}: {_few(out)}")
         folders: dict[str, list[str]] = defaultdict(list)
         for name in names:
             folders[name.rpartition("/")[0]].append(name)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness.config.datasets import Facts
 from harness.data.archives import located
 from harness.data.errors import DataError
+from harness.data.readers.hdf5 import array_of, check_size
 from harness.data.readers.layout import Folder, joined
 from harness.data.records import encode_depth
 from harness.data.source import Source
@@ -85,6 +86,8 @@ def _values(folder: Folder, name: str, field: str) -> NDArray[Any]:
 
     try:
         with h5py.File(folder.root / name) as file:
-            return np.asarray(file[field])
-    except (OSError, KeyError) as error:
+            found = array_of(file, field)
+            check_size(found)
+            return np.asarray(found)
+    except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{field} in {folder.root / name} cannot be read ({error})") from error

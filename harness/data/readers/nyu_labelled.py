@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.datasets import Facts
+from harness.data.readers.hdf5 import array_of, check_size
 from harness.data.readers.layout import Folder, Numbers
 from harness.data.records import encode_depth
 from harness.data.source import SPLITS, Source
@@ -68,9 +69,10 @@ def stand_in(target: Path, facts: Facts) -> None:
 def _check_shapes(folder: Folder, count: int) -> None:
     """Raise where the file does not hold `count` frames, each with its depths."""
     with _opened(folder) as file:
-        size = file["images"].shape[-2:]
+        size = array_of(file, "images").shape[-2:]
         for field, kind, shape in (("images", "uint8", (count, 3, *size)), ("depths", "float32", (count, *size))):
-            found = file[field]
+            found = array_of(file, field)
+            check_size(found, count)
             if (found.dtype, found.shape) != (kind, shape):
                 path = folder.root / FRAMES
                 raise folder.wrong(f"{field} in {path} is {found.dtype} {found.shape}, not {kind} {shape}")
@@ -99,7 +101,7 @@ def _target(folder: Folder, number: int) -> bytes:
 
 def _frame(folder: Folder, field: str, number: int) -> NDArray[Any]:
     with _opened(folder) as file:
-        return np.asarray(file[field][number])
+        return np.asarray(array_of(file, field)[number])
 
 
 @contextmanager
@@ -113,5 +115,5 @@ def _opened(folder: Folder) -> Iterator[Any]:
     try:
         with h5py.File(path) as file:
             yield file
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise folder.wrong(f"{path} cannot be read ({error})") from error

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.data.readers.layout import Folder, Numbers
+from harness.data.source import SPLITS
 
 IMAGES, LABELS = ("image", "img"), ("label", "fine_label")  # names that the columns have
 KEPT = 4  # row groups in memory; one of ImageNet takes about 11 MB
@@ -66,6 +67,9 @@ class Shards:
             image, label = (_column(opened.schema_arrow.names, choices) for choices in (IMAGES, LABELS))
             if image is None or label is None:
                 raise self._folder.wrong(f"{file} has the columns {opened.schema_arrow.names}, but no image and label")
+            most = sum(self._folder.facts.images(split) for split in SPLITS)
+            if opened.metadata.num_rows > most:  # a few bytes can stand for billions of rows
+                raise self._folder.wrong(f"{file} has {opened.metadata.num_rows} rows, the whole set {most} images")
             table = opened.read(columns=[f"{image}.path", label])
         except (pa.ArrowException, OSError) as error:
             raise self._folder.wrong(f"{file} is damaged or incomplete ({error})") from error
