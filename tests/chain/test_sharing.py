@@ -11,7 +11,7 @@ from checkout import Checkout
 from harness.tracking.record import Record, Runs
 
 pytestmark = [pytest.mark.chain, pytest.mark.ray]
-EPOCHS = 6  # some 60 updates, seconds in which the others start
+EPOCHS = 20  # some 200 updates: longer than it takes to start another process
 ONE_GPU = '{"GPU": 1}'
 
 
