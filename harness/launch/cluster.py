@@ -42,6 +42,15 @@ def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
 
     The nodes of a cluster run this process's own code, and what else it rests on must be alike.
     """
+    with joined(address):
+        if address is not None and address != "local":
+            check_alike()
+        yield list(living().values())
+
+
+@contextmanager
+def joined(address: str | None) -> Iterator[None]:
+    """The same, whatever its nodes are."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed run is told by its record, in one line
     ray._private.worker._worker_logs_enabled = False  # a dead node is told by the frontier, not in a paragraph of Ray's
     if address is None or address == "local":
@@ -59,9 +68,7 @@ def connected(address: str | None) -> Iterator[list[dict[str, float]]]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
     try:
-        if address is not None and address != "local":
-            check_alike()
-        yield list(living().values())
+        yield
     finally:
         ray.shutdown()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import Future
@@ -25,8 +24,8 @@ from harness.launch.site import Site
 
 def examination(plan: Future[Plan], machine: str, counted: Collection[str], here: Site) -> list[Check]:
     """`machine` is what the profile is reckoned on, `counted` are datasets that a table counts."""
-    scratch = os.environ.get("HARNESS_SCRATCH")
-    question = Question(machine=machine, scratch=Path(scratch) if scratch else None, seconds=SECONDS)
+    scratch = Path(here.scratch) if here.scratch else None
+    question = Question(machine=machine, scratch=scratch, seconds=SECONDS)
     return [
         Check("python", python_version, SETUP),
         Check("packages", packages, SETUP),

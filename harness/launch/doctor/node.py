@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import harness
 from harness.config.finding import Finding
 from harness.launch.doctor import gpus
 from harness.launch.doctor.checks import Check, examine
@@ -39,6 +35,8 @@ class Answer:
 
 def on_node(question: Question, meetings: list[Meeting], node: str, visitor: str) -> Answer:
     """The task of a cluster's node."""
+    from harness.launch.nodes import versions  # noqa: PLC0415  # Ray, which a machine alone does not need for this
+
     seconds = question.seconds
     shared = [Check(one.name, partial(visit, one, visitor), STORAGE_REMEDY, seconds) for one in meetings]
     found = examine([*shared, *own_checks(question, cluster=True)])
@@ -57,14 +55,3 @@ def own_checks(question: Question, cluster: bool) -> list[Check]:
     if scratch is not None:
         checks.append(Check("HARNESS_SCRATCH", partial(keeps, "HARNESS_SCRATCH", scratch), STORAGE_REMEDY, seconds))
     return checks
-
-
-def versions() -> dict[str, str]:
-    """What must be alike wherever a run may work; `harness` is a hash of its files."""
-    python = ".".join(platform.python_version_tuple()[:2])  # Ray minds no more of it
-    files = hashlib.sha256()
-    root = Path(harness.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        files.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    installed = {name: importlib.metadata.version(name) for name in ("torch", "ray")}
-    return {"python": python, **installed, "harness": files.hexdigest()[:12]}

@@ -20,10 +20,11 @@ from typing import Any
 
 from harness.config.errors import ConfigError
 from harness.config.finding import Finding, fail, ok, warn
-from harness.launch.cluster import connected  # sets what Ray reads at import
+from harness.launch.cluster import joined  # sets what Ray reads at import
 from harness.launch.doctor.checks import begin
-from harness.launch.doctor.node import STORAGE_REMEDY, Answer, Question, on_node, versions
+from harness.launch.doctor.node import STORAGE_REMEDY, Answer, Question, on_node
 from harness.launch.doctor.storage import Meeting, answer, meeting, unwritable
+from harness.launch.nodes import versions
 
 # isort: split
 import ray
@@ -48,9 +49,10 @@ def main() -> None:
     findings: list[Finding] = []
     signal.alarm(CONNECT_SECONDS)  # ends this process
     try:
-        with connected(asked["address"]) as resources:
+        with joined(asked["address"]):
             signal.alarm(0)
             nodes = ray.nodes()
+            resources = [node["Resources"] for node in nodes if node["Alive"]]
             findings.append(_cluster(asked["address"], nodes))
             findings += _by_name(_visited(_named([node for node in nodes if node["Alive"]]), question, folders))
     except ConfigError as error:
@@ -166,7 +168,7 @@ def _alike(ours: dict[str, str], theirs: dict[str, str], node: str) -> Finding:
     told = ", ".join(f"{name} {version}" for name, version in theirs.items())
     differing = [f"{name} {theirs[name]}, here {version}" for name, version in ours.items() if theirs[name] != version]
     if differing:
-        remedy = "set every node up from the same checkout, or share one .venv"
+        remedy = "set every node up from the same requirements.lock, or share one .venv"
         return replace(fail("versions", f"other than on this machine: {'; '.join(differing)}", remedy), node=node)
     return replace(ok("versions", told), node=node)
 

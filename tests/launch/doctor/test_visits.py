@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray")
+from ray.cluster_utils import Cluster
+
 from harness.config.durable import write_json
 from harness.config.finding import Finding
-from harness.launch.cluster import connected
 from harness.launch.doctor import visits
-from harness.launch.doctor.node import Answer, Question, on_node, versions
+from harness.launch.doctor.node import Answer, Question, on_node
 from harness.launch.doctor.nodes import visited
 from harness.launch.doctor.storage import answer, meeting
+from harness.launch.nodes import versions
 from harness.launch.site import Site
 
 OWN = ["open files", "shared memory", "memory", "gpus"]
@@ -25,11 +27,11 @@ QUESTION = Question(machine="cpu", scratch=None, seconds=60.0)
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a Ray of this module's own."""
-    with connected(None):
-        import ray  # noqa: PLC0415  # after what it reads at import
-
-        yield ray.get_runtime_context().gcs_address
+    """Of a Ray of this module's own, with a head that trains nothing and a node, as its drivers find it."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster.add_node(num_cpus=1)
+    yield cluster.address
+    cluster.shutdown()
 
 
 @pytest.mark.ray
@@ -41,9 +43,11 @@ def test_every_node_is_looked_at(address: str, tmp_path: Path) -> None:
     on_nodes = ["HARNESS_HOME", "HARNESS_DATA", *OWN, "HARNESS_SCRATCH", "versions"]
     assert list(told) == ["ray", *on_nodes]
     assert {one.state for one in cluster.findings} <= {"ok", "warn"}, cluster.findings
-    assert all(told[name].node for name in on_nodes)
-    assert f"at {address}: 1 node, " in told["ray"].found
-    assert cluster.resources[0]["CPU"] >= 1
+    assert f" at {address}: 2 nodes, 1 CPU, " in told["ray"].found
+    for name in on_nodes:
+        seen = [one.node for one in cluster.findings if one.name == name]
+        assert len(seen) == len(set(seen)) == 2, "each has a name of its own"
+    assert sorted(one.get("CPU", 0) for one in cluster.resources) == [0, 1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,12 +74,13 @@ def test_answers_that_do_not_come_back(tmp_path: Path) -> None:
 
 
 def test_versions_must_be_alike() -> None:
-    """Another Torch, or other files of ours, would make other numbers: each is named with both."""
+    """Another Torch would make other numbers, another Ray talk to ours in vain: each is named with both."""
     ours = versions()
+    assert ours["torch"]
     assert visits._alike(ours, ours, "node").state == "ok"
-    found = visits._alike(ours, {**ours, "torch": "2.0", "harness": "0"}, "node")
+    found = visits._alike(ours, {**ours, "torch": "2.0", "ray": "1.0"}, "node")
     assert (found.state, found.node) == ("fail", "node")
-    assert f"torch 2.0, here {ours['torch']}; harness 0, here {ours['harness']}" in found.found
+    assert f"torch 2.0, here {ours['torch']}; ray 1.0, here {ours['ray']}" in found.found
 
 
 def node(host: str, number: str, alive: bool = True) -> dict[str, Any]:
