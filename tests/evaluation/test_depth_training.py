@@ -194,10 +194,10 @@ def test_it_trains_on_its_split_alone(nyu: Dataset, spec: Depth) -> None:
 
 def test_a_resumed_one_ends_as_an_undisturbed_one(spec: Depth, nyu: Dataset, tmp_path: Path) -> None:
     """Protects results from crashes: stopped after any update, reports, network and errors are bit for bit equal."""
-    resumes(lambda: begun(spec, nyu), tested, tmp_path, (1, 4))
+    resumes(lambda: begun(spec, nyu), on_the_test, tmp_path, (1, 4))
 
 
-def tested(task: DepthTraining, folder: Path) -> dict[str, float]:
+def on_the_test(task: DepthTraining, folder: Path) -> dict[str, float]:
     """Its errors on the test."""
     return task.score(Seal(folder)).results
 
@@ -227,7 +227,7 @@ def shared(spec: Depth, nyu: Dataset, folder: Path) -> dict[str, Any]:
     def gaps(batch: Frames) -> None:
         batch.depths[batch.numbers % 3 == 0] = 0  # so that the ranks' shares differ in how many depths they have
 
-    return updated(begun(spec, nyu), lambda task: tested(task, folder), gaps)
+    return updated(begun(spec, nyu), lambda task: on_the_test(task, folder), gaps)
 
 
 @pytest.mark.usefixtures("float64")
