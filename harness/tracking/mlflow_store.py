@@ -39,8 +39,8 @@ SEARCHES = 8  # at a time: a server is often far away
 MANY = 1000  # keys, for which a search each takes longer than listing ten thousand runs
 PAGE = 200  # runs in one answer, which must come within ten seconds
 OLDEST = ("attributes.start_time ASC",)
-ATTEMPTS = 3  # at a run that another sweep, which sends it too, deletes meanwhile
-DELETED = "INVALID_PARAMETER_VALUE"  # what MLflow says of that, among others
+ATTEMPTS = 3  # at a run that another sweep, which sends it too, makes or deletes meanwhile
+DISTURBED = "INVALID_PARAMETER_VALUE"  # what MLflow says of a deleted run, among others
 DOUBLES = 10  # of one key that are looked for
 LOCK = 5_716_093  # any number, of ours alone: PostgreSQL's name of the lock
 REFUSALS = (401, 403)
@@ -86,7 +86,7 @@ class MlflowStore:
                     run_id = self._put(client, record, told, tags, forgotten)
                     break
                 except MlflowException as error:
-                    if error.error_code != DELETED or not left:
+                    if error.error_code != DISTURBED or not left:
                         raise
         results, flags = dict(record.results), dict(record.flags)
         return Stored(record.key, run_id, record.state, stamp, results, flags, dict(labels), self._experiment)
@@ -132,8 +132,8 @@ class MlflowStore:
             run_name=f"{record.kind}-{record.key}",
         )
         run = self._only_run(client, record.key)
-        if run is None:
-            raise MlflowException(f"the run of {record.key} was deleted as it was made")
+        if run is None or any(run.data.tags.get(name) != tags[name] for name in mlflow_run.BEGINNING):
+            raise MlflowException.invalid_parameter_value(f"another process sends {record.key} too")
         params = [Param(name, value) for name, value in mlflow_run.parameters(record.spec)]
         for start in range(0, len(params), PARAMS):
             client.log_batch(run.info.run_id, params=params[start : start + PARAMS])
@@ -203,7 +203,10 @@ def _alone(uri: str) -> Iterator[None]:
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))  # of an owner that is cut off
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        yield
+        if not connection.scalar(text("SELECT to_regclass('alembic_version')")):
+            yield
+            return
+    yield  # the tables are there: others need not wait
 
 
 def _experiment(client: Any) -> str:

@@ -197,6 +197,24 @@ def test_a_run_that_another_deletes_meanwhile(
     assert _history(uri, key, "pretrain.loss") == [(1_000, 10, 4.0), (2_000, 20, 3.0)]
 
 
+def test_a_run_that_another_makes_meanwhile(
+    store: MlflowStore, uri: str, record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects a resumed run from points that no longer stand, which another sweep sends from what it read before."""
+    key, create = "d" * 16, MlflowClient.create_run
+
+    def after_the_other(self: MlflowClient, experiment: str, start_time: int, **told: Any) -> Run:
+        monkeypatch.setattr(MlflowClient, "create_run", create)
+        tags = {**told["tags"], "harness.forgotten": "0"}
+        theirs = create(self, experiment, start_time=start_time - 1, tags=tags)
+        self.log_metric(theirs.info.run_id, "pretrain.loss", 9.0, timestamp=1_500, step=20)
+        return create(self, experiment, start_time=start_time, **told)
+
+    monkeypatch.setattr(MlflowClient, "create_run", after_the_other)
+    store.put(record(key), POINTS, "1", {}, forgotten=1)
+    assert _history(uri, key, "pretrain.loss") == [(1_000, 10, 4.0), (2_000, 20, 3.0)]
+
+
 def test_very_many_are_found_in_a_list(
     store: MlflowStore, uri: str, record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
