@@ -16,7 +16,8 @@ import harness
 from harness.config.errors import ConfigError
 from harness.launch.head import answers
 
-PACKAGES = ("torch", "ray")  # whose versions move numbers, or do not talk to each other
+# Whose versions move numbers, or do not talk to each other. FFCV may be missing: torchvision makes the same views.
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "ray")
 ASK_SECONDS = 120.0  # a node that has never run anything unpacks the code and starts a process first
 DEATH_SECONDS = 30.0  # until Ray has noticed that a node was killed
 
