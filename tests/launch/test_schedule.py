@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,10 +17,11 @@ from harness.launch.cost import Cost, Form, Scale
 from harness.launch.machines import machine_named
 from harness.launch.plan import Plan, Planned, needs
 from harness.launch.schedule import Cluster, wall_hours
+from harness.tracking.record import Runs
 
 pytest.importorskip("ray.tune")
+from harness.launch.attempts import Attempts
 from harness.launch.frontier import Frontier
-from harness.launch.room import Room
 from harness.launch.share import Demand
 
 MEMBER = expand("5b", "imagenet", seeds=1, cell="byol").members[0]
@@ -64,7 +66,10 @@ def driven(todo: list[Planned], places: int) -> float:
     """The clock when the sweep's frontier, asked whenever a place is free, has nothing left."""
     plan = Plan("imagenet", tuple(todo), {}, 0, Scale(machine_named("h100", "here")))
     demands = {run.key: Demand(workers=1, cpus=1, gpu=0.0) for run in todo}
-    frontier = Frontier(plan.missing, {"finished"}, lambda run: run.status, demands, Room([{"CPU": float(places)}]))
+    nodes, attempts = {"node": {"CPU": float(places)}}, Attempts(Runs(Path()))
+    frontier = Frontier(
+        plan.missing, {"finished"}, lambda run: run.status, demands, lambda: nodes, attempts, pytest.fail
+    )
     numbers = {run.key: number for number, run in enumerate(todo)}
     going: list[tuple[float, int, str]] = []
     clock, trials = 0.0, 0

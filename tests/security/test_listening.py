@@ -46,5 +46,4 @@ def test_a_local_ray_listens_on_this_machine_alone() -> None:
         assert session.startswith("127.0.0.1:")
     assert any("gcs_server" in name for name, _ in found), found
     assert any("raylet" in name for name, _ in found), found
-    assert len(found) >= 4
     assert {place for _, place in found} <= set(LOOPBACK), found

@@ -63,7 +63,7 @@ def test_killed_under_writers(postgres: Postgres, tmp_path: Path) -> None:
     assert found.points > 1000
     assert len(runs.keys()) >= WRITERS
     assert (found.lost, found.doubled) == ({}, {})
-    assert all(one.refused for one in told), "each was cut off"
+    assert any(one.refused for one in told), "it was killed among them"
 
 
 @pytest.mark.timeout(600)
