@@ -28,6 +28,7 @@ import ray  # noqa: E402  # after the environment it reads
 from ray._private import ray_constants  # noqa: E402
 
 from harness.config.errors import ConfigError  # noqa: E402
+from harness.config.masked import masked  # noqa: E402
 from harness.data.threads import cores  # noqa: E402
 from harness.launch.nodes import check_alike, living, shipped  # noqa: E402
 
@@ -66,7 +67,7 @@ def joined(address: str | None) -> Iterator[None]:
                 runtime_env={"env_vars": environment} | shipped(),
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
+            raise ConfigError(f"RAY_ADDRESS={masked(address)}: {str(error).splitlines()[0]}") from None
     try:
         yield
     finally:
@@ -104,14 +105,14 @@ def _check_reachable(address: str) -> None:
         return
     if address.startswith("ray://"):
         raise ConfigError(
-            f"RAY_ADDRESS={address}: Ray's client drives no sweep; give the head's own host:port, as :6379"
+            f"RAY_ADDRESS={masked(address)}: Ray's client drives no sweep; give the head's own host:port, as :6379"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ConfigError(f"RAY_ADDRESS={address}: must be host:port, auto or local")
+        raise ConfigError(f"RAY_ADDRESS={masked(address)}: must be host:port, auto or local")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise ConfigError(
-            f"RAY_ADDRESS={address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a local one"
+            f"RAY_ADDRESS={masked(address)}: no Ray answers there ({error}); start one, or unset it for a local one"
         ) from None

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from harness.config.bounded import read_bounded
 from harness.config.errors import ConfigError
 from harness.config.schema import Choice, Evaluation, Imported, RandomEncoder, Spec
-from harness.config.structure import StructureError
 from harness.data.errors import DataError
 from harness.launch.notice import Notice, say
 from harness.launch.place import Place, wanted_scratch, wanted_solver
@@ -23,12 +23,16 @@ from harness.tracking.lease import TIMEOUT_SECONDS, BusyError
 from harness.tracking.record import FINISHED, Runs
 from harness.training.loop import Stopped
 
+SPEC_BYTES = 1_000_000  # many times the longest
+
 
 def train(spec: Path, device: str, threads: int, home: Path, data: Path | None) -> int:
     """Bring the run of `spec` to its end and print what it found; SIGTERM and SIGINT end it before, with all kept."""
     try:
-        parsed = spec_from(json.loads(spec.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, StructureError) as error:
+        parsed = spec_from(json.loads(read_bounded(spec, SPEC_BYTES)))
+    except RecursionError:
+        raise ConfigError(f"{spec}: holds too much in one another") from None
+    except (OSError, ValueError) as error:  # JSON's, Unicode's, of the size, of the spec
         raise ConfigError(f"{spec}: {error}") from None
     runs = Runs(home.resolve() / "runs")
     _check(spec, parsed, device, runs)

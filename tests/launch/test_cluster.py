@@ -49,8 +49,8 @@ def test_a_malformed_address_is_explained(address: str) -> None:
 
 def test_ray_s_client_is_refused() -> None:
     """The sweep would run in a process of the cluster, without the terminal and the signals of this one."""
-    refusal = "Ray's client drives no sweep; give the head's own host:port"
-    with pytest.raises(ConfigError, match=refusal), connected("ray://head:10001"):
+    refusal = r"ray://\*\*\*@head:10001: Ray's client drives no sweep; give the head's own host:port"
+    with pytest.raises(ConfigError, match=refusal), connected("ray://user:secret@head:10001"):
         pass
 
 

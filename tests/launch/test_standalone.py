@@ -47,9 +47,12 @@ def test_what_is_wrong_is_one_sentence(tiny: Tiny, data: Path, tmp_path: Path) -
     untrained = RandomEncoder(kind="random", encoder="resnet_tiny", width=1, norm="batch", seed=0)
     broken = tmp_path / "broken.json"
     broken.write_text('{"kind": "pretrain"}')
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
     cases = [
         (tmp_path / "none.json", "cpu", data, "No such file"),
         (broken, "cpu", data, "is missing"),
+        (deep, "cpu", data, "deep.json: holds too much in one another"),
         (untrained, "cpu", data, "an untrained encoder is no run"),
         (evaluation, "cpu", data, f"evaluates {evaluation.subject}, which has no encoder"),
         (subject, "warp", data, "--device warp"),
