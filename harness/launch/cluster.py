@@ -113,6 +113,5 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise ConfigError(
-            f"RAY_ADDRESS={masked(address)}: no Ray answers there ({error}); start one, or unset it for a local one"
-        ) from None
+        remedy = "start one, or unset RAY_ADDRESS for a local one"
+        raise ConfigError(f"RAY_ADDRESS={masked(address)}: no Ray answers there ({error}); {remedy}") from None
